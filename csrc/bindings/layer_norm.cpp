@@ -1,0 +1,212 @@
+#include "bindings/layout.h"
+#include "bindings/operations.h"
+#include "bindings/runtime.h"
+
+namespace normdrop {
+namespace {
+
+// The normalised axes: an int, or a tuple of different neighbouring ones in any order.
+struct NormAxes {
+  AxisSet set;
+  py::ssize_t shape[max_rank];  // along the axes as x has them
+};
+
+NormAxes require_axes(const char* function, py::handle object, const ArrayView& x) {
+  const Name name{function, "axis"};
+  NormAxes axes;
+  if (x.rank == 0) fail_value({function, "x"}, "must have at least one axis, got shape ()");
+  const auto include = [&](py::handle item) {
+    const int axis = require_axis(name, item, x.rank);
+    if (axes.set.has[axis]) {
+      fail_value(name, "must name each axis once, got " + py::repr(object).cast<std::string>());
+    }
+    axes.set.has[axis] = true;
+    ++axes.set.count;
+  };
+  if (PyTuple_Check(object.ptr())) {
+    for (const py::handle item : py::reinterpret_borrow<py::tuple>(object)) include(item);
+  } else if (PyIndex_Check(object.ptr())) {
+    include(object);
+  } else {
+    fail_type(name, "must be an integer or a tuple of integers, got " + type_text(object));
+  }
+  if (axes.set.count == 0) fail_value(name, "must name at least one axis, got ()");
+  int place = 0;
+  int last = -1;
+  for (int d = 0; d < x.rank; ++d) {
+    if (!axes.set.has[d]) continue;
+    if (place > 0 && last != d - 1) {
+      fail_value(name, "must name neighbouring axes, got " + py::repr(object).cast<std::string>());
+    }
+    axes.shape[place++] = x.shape[d];
+    last = d;
+  }
+  return axes;
+}
+
+// x as (outer, reduced, inner): in its own memory order where the normalised axes are neighbours
+// there, else in C order, where they always are.
+Split split_for_norm(const ArrayView& x, const AxisSet& axes) {
+  Split result;
+  if (!split(x, axes, memory_order(x), &result)) split(x, axes, c_order(x.rank), &result);
+  return result;
+}
+
+struct StatsLayout {
+  py::ssize_t shape[max_rank];
+  MemoryOrder order;
+};
+
+StatsLayout stats_layout(const ArrayView& x, const AxisSet& axes, const MemoryOrder& order) {
+  StatsLayout layout{{}, order_without(order, axes)};
+  int place = 0;
+  for (int d = 0; d < x.rank; ++d) {
+    if (!axes.has[d]) layout.shape[place++] = x.shape[d];
+  }
+  return layout;
+}
+
+double* new_statistic(const StatsLayout& layout, py::object* array) {
+  *array = new_array(DType::float64, layout.shape, layout.order);
+  return reinterpret_cast<double*>(view_of_new(*array, DType::float64).data);
+}
+
+py::object forward(const char* function, bool want_stats, py::handle x_object,
+                   py::handle weight_object, py::handle bias_object, py::handle axis,
+                   py::handle eps, py::handle out_object) {
+  const ArrayView x = require_array({function, "x"}, x_object);
+  const NormAxes axes = require_axes(function, axis, x);
+  const int rank = axes.set.count;
+  const ArrayView weight =
+      optional_parameter({function, "weight"}, weight_object, x.dtype, axes.shape, rank);
+  const ArrayView bias =
+      optional_parameter({function, "bias"}, bias_object, x.dtype, axes.shape, rank);
+  const double eps_value = require_eps({function, "eps"}, eps);
+  const Name out_name{function, "out"};
+  ArrayView y = optional_out(out_name, out_object, x);
+  require_no_overlap(out_name, y, "x", x, true);
+  require_no_overlap(out_name, y, "weight", weight, false);
+  require_no_overlap(out_name, y, "bias", bias, false);
+
+  py::object result = py::reinterpret_borrow<py::object>(out_object);
+  if (!y) {
+    result = new_array(x.dtype, x.shape, memory_order(x));
+    y = view_of_new(result, x.dtype);
+  }
+  const Split s = split_for_norm(x, axes.set);
+  const MemoryOrder parameter_order = order_of(s.order, axes.set);
+  const Operand x_operand = readable(x, s);
+  const Operand y_operand = writable(y, s);
+  const Operand weight_operand = dense(weight, parameter_order);
+  const Operand bias_operand = dense(bias, parameter_order);
+  LayerNormForward arguments{};
+  arguments.dtype = x.dtype;
+  arguments.outer = s.outer;
+  arguments.reduced = s.middle;
+  arguments.inner = s.inner;
+  arguments.x_outer_stride = x_operand.outer_stride;
+  arguments.y_outer_stride = y_operand.outer_stride;
+  arguments.eps = eps_value;
+  arguments.x = x_operand.data;
+  arguments.weight = weight_operand.data;
+  arguments.bias = bias_operand.data;
+  arguments.y = y_operand.data;
+  py::object mean;
+  py::object inv_std;
+  if (want_stats) {
+    const StatsLayout layout = stats_layout(x, axes.set, s.order);
+    arguments.mean = new_statistic(layout, &mean);
+    arguments.inv_std = new_statistic(layout, &inv_std);
+  }
+  call(&OpTable::layer_norm_forward, arguments, x.size());
+  deliver(y_operand, y);
+  if (!want_stats) return result;
+  return py::make_tuple(result, mean, inv_std);
+}
+
+py::object layer_norm(py::handle x, py::handle weight, py::handle bias, py::handle axis,
+                      py::handle eps, py::handle out) {
+  return forward("layer_norm", false, x, weight, bias, axis, eps, out);
+}
+
+py::object layer_norm_forward(py::handle x, py::handle weight, py::handle bias, py::handle axis,
+                              py::handle eps, py::handle out) {
+  return forward("layer_norm_forward", true, x, weight, bias, axis, eps, out);
+}
+
+py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object,
+                              py::handle stats_object, py::handle weight_object, py::handle axis,
+                              py::handle bias, py::handle out_object) {
+  const char* function = "layer_norm_backward";
+  const ArrayView x = require_array({function, "x"}, x_object);
+  const ArrayView grad = require_like({function, "grad_output"}, grad_object, x);
+  const NormAxes axes = require_axes(function, axis, x);
+  const Split s = split_for_norm(x, axes.set);
+  const StatsLayout layout = stats_layout(x, axes.set, s.order);
+  const int stats_rank = x.rank - axes.set.count;
+  require_named_tuple({function, "stats"}, stats_object, "NormStats");
+  const ArrayView mean = require_statistic({function, "stats.mean"}, stats_object.attr("mean"),
+                                           layout.shape, stats_rank);
+  const ArrayView inv_std = require_statistic(
+      {function, "stats.inv_std"}, stats_object.attr("inv_std"), layout.shape, stats_rank);
+  const ArrayView weight = optional_parameter({function, "weight"}, weight_object, x.dtype,
+                                              axes.shape, axes.set.count);
+  const bool want_bias = require_flag({function, "bias"}, bias);
+  const Name out_name{function, "out"};
+  ArrayView grad_x = optional_out(out_name, out_object, x);
+  require_no_overlap(out_name, grad_x, "grad_output", grad, true);
+  require_no_overlap(out_name, grad_x, "x", x, false);
+  require_no_overlap(out_name, grad_x, "weight", weight, false);
+  require_no_overlap(out_name, grad_x, "stats.mean", mean, false);
+  require_no_overlap(out_name, grad_x, "stats.inv_std", inv_std, false);
+
+  py::object result = py::reinterpret_borrow<py::object>(out_object);
+  if (!grad_x) {
+    result = new_array(x.dtype, x.shape, memory_order(x));
+    grad_x = view_of_new(result, x.dtype);
+  }
+  const MemoryOrder parameter_order = order_of(s.order, axes.set);
+  const Operand x_operand = readable(x, s);
+  const Operand grad_operand = readable(grad, s);
+  const Operand grad_x_operand = writable(grad_x, s);
+  const Operand mean_operand = dense(mean, layout.order);
+  const Operand inv_std_operand = dense(inv_std, layout.order);
+  const Operand weight_operand = dense(weight, parameter_order);
+  py::object grad_weight = py::none();
+  py::object grad_bias = py::none();
+  LayerNormBackward arguments{};
+  arguments.dtype = x.dtype;
+  arguments.outer = s.outer;
+  arguments.reduced = s.middle;
+  arguments.inner = s.inner;
+  arguments.grad_output_outer_stride = grad_operand.outer_stride;
+  arguments.x_outer_stride = x_operand.outer_stride;
+  arguments.grad_x_outer_stride = grad_x_operand.outer_stride;
+  arguments.grad_output = grad_operand.data;
+  arguments.x = x_operand.data;
+  arguments.mean = reinterpret_cast<const double*>(mean_operand.data);
+  arguments.inv_std = reinterpret_cast<const double*>(inv_std_operand.data);
+  arguments.weight = weight_operand.data;
+  arguments.grad_x = grad_x_operand.data;
+  if (weight) {
+    grad_weight = new_array(x.dtype, axes.shape, parameter_order);
+    arguments.grad_weight = view_of_new(grad_weight, x.dtype).data;
+  }
+  if (want_bias) {
+    grad_bias = new_array(x.dtype, axes.shape, parameter_order);
+    arguments.grad_bias = view_of_new(grad_bias, x.dtype).data;
+  }
+  call(&OpTable::layer_norm_backward, arguments, x.size());
+  deliver(grad_x_operand, grad_x);
+  return py::make_tuple(result, grad_weight, grad_bias);
+}
+
+}  // namespace
+
+void bind_layer_norm(py::module_& module) {
+  module.def("layer_norm", &layer_norm);
+  module.def("layer_norm_forward", &layer_norm_forward);
+  module.def("layer_norm_backward", &layer_norm_backward);
+}
+
+}  // namespace normdrop

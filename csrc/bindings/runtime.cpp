@@ -1,0 +1,177 @@
+#include "bindings/runtime.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <array>
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "bindings/array_view.h"
+#include "bindings/output_pool.h"
+#include "common/philox.h"
+
+namespace normdrop {
+namespace {
+
+std::atomic<const Backend*> process_backend{nullptr};  // null: not asked for yet
+PyObject* context_backend = nullptr;                   // a contextvars.ContextVar of names
+
+std::string usable_names() {
+  std::string names;
+  for (const Backend& backend : built_backends()) {
+    if (backend.usable) names += (names.empty() ? "'" : ", '") + std::string(backend.name) + "'";
+  }
+  return names;
+}
+
+const Backend& require_backend(const std::string& where, const std::string& name) {
+  const Backend* backend = find_backend(name);
+  if (backend == nullptr) {
+    const char* known[] = {"avx512", "avx2", "baseline", "cuda", "cuda-emulated"};
+    for (const char* candidate : known) {
+      if (name != candidate) continue;
+      throw std::runtime_error(where + ": backend '" + name +
+                               "' is not in this build; usable here: " + usable_names());
+    }
+    throw py::value_error(where + " must be one of " + usable_names() + ", got '" + name + "'");
+  }
+  if (!backend->usable) {
+    throw std::runtime_error(where + ": backend '" + name + "' needs " + backend->needs +
+                             ", which this machine does not have; usable here: " + usable_names());
+  }
+  return *backend;
+}
+
+const Backend& default_backend() {
+  const char* text = std::getenv("NORMDROP_BACKEND");
+  if (text != nullptr && *text != '\0') return require_backend("NORMDROP_BACKEND", text);
+  for (const Backend& backend : built_backends()) {
+    if (backend.usable) return backend;
+  }
+  throw std::runtime_error("no backend of this build runs on this machine");
+}
+
+const Backend& process_default() {
+  const Backend* backend = process_backend.load();
+  if (backend == nullptr) {
+    backend = &default_backend();
+    process_backend.store(backend);
+  }
+  return *backend;
+}
+
+std::string name_argument(py::handle name) {
+  if (!PyUnicode_Check(name.ptr())) {
+    fail_type({"use_backend", "name"}, "must be a string, got " + type_text(name));
+  }
+  return name.cast<std::string>();
+}
+
+// Backend names of contexts are checked when they are set, so a lookup cannot fail.
+const Backend* backend_of_context() {
+  PyObject* value = nullptr;
+  if (PyContextVar_Get(context_backend, Py_None, &value) < 0) throw py::error_already_set();
+  const py::object held = py::reinterpret_steal<py::object>(value);
+  if (held.is_none()) return nullptr;
+  return static_cast<const Backend*>(PyCapsule_GetPointer(held.ptr(), "normdrop.backend"));
+}
+
+py::object backend_token(const std::string& name) {
+  const Backend& backend = require_backend("use_backend: name", name);
+  return py::reinterpret_steal<py::object>(
+      PyCapsule_New(const_cast<Backend*>(&backend), "normdrop.backend", nullptr));
+}
+
+py::dict config() {
+  py::dict result;
+  py::list built;
+  py::dict unusable;
+  for (const Backend& backend : built_backends()) {
+    built.append(backend.name);
+    if (!backend.usable) unusable[backend.name] = std::string("needs ") + backend.needs;
+  }
+  result["compiler"] = NORMDROP_COMPILER;
+  result["build_type"] = NORMDROP_BUILD_TYPE;
+  result["openmp"] = cpu::built_with_openmp();
+  result["backends_built"] = built;
+  result["backends_unusable"] = unusable;
+  result["pool_limit_bytes"] = output_pool::limit();
+  result["pool_idle_bytes"] = output_pool::idle_bytes();
+  result["threads"] = cpu::thread_count();
+  result["backend"] = active_backend().name;
+  return result;
+}
+
+std::vector<std::string> backends() {
+  std::vector<std::string> names;
+  for (const Backend& backend : built_backends()) {
+    if (backend.usable) names.emplace_back(backend.name);
+  }
+  return names;
+}
+
+void set_num_threads(py::handle count) {
+  const Name name{"set_num_threads", "n"};
+  const std::int64_t value = require_integer(name, count);
+  if (value < 1 || value > 4096) {
+    fail_value(name, "must be from 1 to 4096, got " + std::to_string(value));
+  }
+  cpu::set_thread_count(static_cast<int>(value));
+}
+
+void set_pool_limit(py::handle bytes) {
+  const Name name{"set_pool_limit", "bytes"};
+  const std::int64_t value = require_integer(name, bytes);
+  if (value < 0) fail_value(name, "must be 0 or greater, got " + std::to_string(value));
+  output_pool::set_limit(static_cast<std::size_t>(value));
+}
+
+py::tuple philox4x32(py::handle counter, py::handle key) {
+  const auto c = counter.cast<std::array<std::uint32_t, 4>>();
+  const auto k = key.cast<std::array<std::uint32_t, 2>>();
+  const philox::Block block = philox::block({{c[0], c[1], c[2], c[3]}}, k[0], k[1]);
+  return py::make_tuple(block.word[0], block.word[1], block.word[2], block.word[3]);
+}
+
+void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming) {
+  const ArrayView from = require_array({"copy_bandwidth_kernel", "source"}, source);
+  const ArrayView to = optional_out({"copy_bandwidth_kernel", "target"}, target, from);
+  if (!to || !from.c_contiguous() || !to.c_contiguous()) {
+    throw py::value_error("copy_bandwidth_kernel: target and source must be C-contiguous");
+  }
+  const std::int64_t bytes = from.size() * from.item_bytes;
+  call(&OpTable::copy, Copy{bytes, streaming, from.data, to.data}, from.size());
+}
+
+}  // namespace
+
+const Backend& active_backend() {
+  const Backend* backend = backend_of_context();
+  return backend != nullptr ? *backend : process_default();
+}
+
+void bind_runtime(py::module_& module) {
+  context_backend = PyContextVar_New("normdrop_backend", nullptr);
+  if (context_backend == nullptr) throw py::error_already_set();
+  module.attr("context_backend") = py::handle(context_backend);
+  module.attr("smallest_pooled_bytes") = output_pool::smallest_bytes;
+  module.def("backends", &backends);
+  module.def("backend_token", [](py::handle name) { return backend_token(name_argument(name)); });
+  module.def("process_backend", [] { return process_default().name; });
+  module.def("set_process_backend", [](py::handle name) {
+    process_backend.store(&require_backend("use_backend: name", name_argument(name)));
+  });
+  module.def("get_num_threads", &cpu::thread_count);
+  module.def("set_num_threads", &set_num_threads);
+  module.def("set_pool_limit", &set_pool_limit);
+  module.def("release_pool", &output_pool::release_idle);
+  module.def("config", &config);
+  module.def("philox4x32", &philox4x32);
+  module.def("copy_bandwidth_kernel", &copy_bandwidth_kernel);
+}
+
+}  // namespace normdrop

@@ -1,0 +1,18 @@
+// The table of the instruction set that this file is compiled for.
+#include "cpu/kernels/kernels.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+extern const OpTable op_table;
+const OpTable op_table = {
+    .layer_norm_forward = layer_norm_forward,
+    .layer_norm_backward = layer_norm_backward,
+    .batch_norm_forward = batch_norm_forward,
+    .batch_norm_inference = batch_norm_inference,
+    .batch_norm_backward = batch_norm_backward,
+    .dropout = dropout,
+    .dropout_keep = dropout_keep,
+    .copy = copy,
+};
+
+}  // namespace normdrop::NORMDROP_ISA

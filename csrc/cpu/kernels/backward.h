@@ -1,0 +1,142 @@
+// Pieces of the backward passes: slots of rows, row sums, and the pass that writes gradients of
+// whole rows. All arithmetic is double; x^ = (x - mean) * inv_std is recomputed, never stored.
+#pragma once
+
+#include "cpu/kernels/normalise.h"
+#include "ops/layer_norm.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+// Rows are cut into slots by their number alone.
+struct Slots {
+  std::int64_t count;
+  std::int64_t rows;  // per slot
+  std::int64_t begin(std::int64_t slot) const { return slot * rows; }
+  std::int64_t end(std::int64_t slot, std::int64_t all) const {
+    return (slot + 1) * rows < all ? (slot + 1) * rows : all;
+  }
+};
+
+NORMDROP_INLINE Slots plan_slots(std::int64_t rows) {
+  std::int64_t per_slot = (rows + cpu::tuning::row_slots - 1) / cpu::tuning::row_slots;
+  const std::int64_t at_least = (rows + 15) / 16 < cpu::tuning::rows_per_slot_at_least
+                                    ? (rows + 15) / 16
+                                    : cpu::tuning::rows_per_slot_at_least;
+  per_slot = per_slot > at_least ? per_slot : at_least;
+  return {(rows + per_slot - 1) / per_slot, per_slot};
+}
+
+template <class T>
+NORMDROP_INLINE void fill_zero(T* target, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) target[i] = T(0);
+}
+
+// target[j] = sum over slots, in order, of partial[slot * stride + j].
+template <class T>
+static void merge_slots(const double* partial, std::int64_t slots, std::int64_t stride,
+                        std::int64_t count, T* target) {
+  if (target == nullptr) return;
+  for_each_group(count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+    group sum = load(partial + j, extent);
+    for (std::int64_t s = 1; s < slots; ++s) sum = sum + load(partial + s * stride + j, extent);
+    store(target + j, sum, extent);
+  });
+}
+
+// Sums over a row (or a channel) of g and of g * x^.
+struct RowSums {
+  double g;
+  double gx;
+  void add(const RowSums& other) {
+    g += other.g;
+    gx += other.gx;
+  }
+};
+
+inline constexpr std::int64_t rows_together = 4;
+
+// Backward of `K` neighbouring rows of a layer norm with inner == 1.
+template <class T>
+struct RowsBackward {
+  const LayerNormBackward& a;
+  std::int64_t first;
+
+  NORMDROP_INLINE const T* at(const void* base, std::int64_t stride, std::int64_t row) {
+    return static_cast<const T*>(base) + row * stride;
+  }
+
+  template <bool has_weight>
+  __attribute__((always_inline)) RowSums row_sums(std::int64_t begin, std::int64_t length) const {
+    const T* x = at(a.x, a.x_outer_stride, first) + begin;
+    const T* dy = at(a.grad_output, a.grad_output_outer_stride, first) + begin;
+    const T* weight = has_weight ? static_cast<const T*>(a.weight) + begin : nullptr;
+    const group mean = splat(a.mean[first]);
+    const group inv_std = splat(a.inv_std[first]);
+    group sum_g = splat(0.0);
+    group sum_gx = splat(0.0);
+    for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      group g = load(dy + i, extent);
+      if constexpr (has_weight) g = g * load(weight + i, extent);
+      const group xh = keep((load(x + i, extent) - mean) * inv_std, extent);
+      sum_g = sum_g + g;
+      sum_gx = multiply_add(g, xh, sum_gx);
+    });
+    return {sum_of_lanes(sum_g), sum_of_lanes(sum_gx)};
+  }
+
+  RowSums sums(std::int64_t begin, std::int64_t length) const {
+    return a.weight != nullptr ? row_sums<true>(begin, length) : row_sums<false>(begin, length);
+  }
+
+  // Writes columns [begin, begin + length) of K rows and adds to the parameter gradients, which
+  // start at the same column (null: not wanted). sums[k] are those of whole rows.
+  template <int K, bool has_weight, bool parameters>
+  __attribute__((always_inline)) void write_columns(std::int64_t begin, std::int64_t length,
+                                                    const RowSums* sums, double* grad_weight,
+                                                    double* grad_bias) const {
+    const double reciprocal = 1.0 / static_cast<double>(a.reduced);
+    const T* weight = has_weight ? static_cast<const T*>(a.weight) + begin : nullptr;
+    for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group w = has_weight ? load(weight + i, extent) : splat(1.0);
+      group sum_weight{};
+      group sum_bias{};
+      if constexpr (parameters) sum_weight = load(grad_weight + i);
+      if constexpr (parameters) sum_bias = load(grad_bias + i);
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) {
+        const std::int64_t row = first + k;
+        const group dy =
+            load(at(a.grad_output, a.grad_output_outer_stride, row) + begin + i, extent);
+        const group x = load(at(a.x, a.x_outer_stride, row) + begin + i, extent);
+        const group inv_std = splat(a.inv_std[row]);
+        const group xh = (x - splat(a.mean[row])) * inv_std;
+        const group g = has_weight ? dy * w : dy;
+        const group centred = (g - splat(sums[k].g * reciprocal)) -
+                              xh * splat(sums[k].gx * reciprocal);
+        T* dx = static_cast<T*>(a.grad_x) + row * a.grad_x_outer_stride + begin + i;
+        if constexpr (parameters) sum_weight = multiply_add(dy, xh, sum_weight);
+        if constexpr (parameters) sum_bias = sum_bias + dy;
+        store(dx, centred * inv_std, extent);
+      }
+      if constexpr (parameters) store(grad_weight + i, sum_weight);
+      if constexpr (parameters) store(grad_bias + i, sum_bias);
+    });
+  }
+
+  template <int K>
+  void write(std::int64_t begin, std::int64_t length, const RowSums* sums, double* grad_weight,
+             double* grad_bias) const {
+    for_parameters(a.weight != nullptr, grad_weight != nullptr, [&](auto weight, auto wanted) {
+      write_columns<K, weight.is, wanted.is>(begin, length, sums, grad_weight, grad_bias);
+    });
+  }
+
+  template <int K>
+  void run(double* grad_weight, double* grad_bias) const {
+    RowSums sum[K];
+    for (int k = 0; k < K; ++k) sum[k] = RowsBackward{a, first + k}.sums(0, a.reduced);
+    write<K>(0, a.reduced, sum, grad_weight, grad_bias);
+  }
+};
+
+}  // namespace normdrop::NORMDROP_ISA

@@ -1,0 +1,17 @@
+// The operations of one instruction set, as backend.cpp puts them into its table.
+#pragma once
+
+#include "ops/op_table.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+void layer_norm_forward(const LayerNormForward& arguments);
+void layer_norm_backward(const LayerNormBackward& arguments);
+void batch_norm_forward(const BatchNormForward& arguments);
+void batch_norm_inference(const BatchNormInference& arguments);
+void batch_norm_backward(const BatchNormBackward& arguments);
+void dropout(const Dropout& arguments);
+void dropout_keep(const DropoutKeep& arguments);
+void copy(const Copy& arguments);
+
+}  // namespace normdrop::NORMDROP_ISA

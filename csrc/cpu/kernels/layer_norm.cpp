@@ -1,0 +1,299 @@
+// Layer norm (Ba, Kiros, Hinton 2016) of x (outer, reduced, inner) over its middle axis.
+//   forward   y = (x - mean) * inv_std * weight + bias
+//   backward  grad_x = inv_std * (g - mean(g) - x^ * mean(g * x^)),  g = grad_output * weight
+//             grad_weight = sum grad_output * x^,  grad_bias = sum grad_output
+// inner == 1: a row at a time, statistics and output while it is in cache; rows are tasks, or
+//   chunks of rows where rows are few and long. inner > 1: tiles of neighbouring columns.
+// Parameter gradients: fixed slots (ranges of rows, by shape alone), merged in order.
+// Arithmetic is double throughout; rounding to the storage type happens once.
+#include "cpu/kernels/backward.h"
+#include "cpu/kernels/columns.h"
+#include "cpu/kernels/kernels.h"
+
+namespace normdrop::NORMDROP_ISA {
+namespace {
+
+template <class T>
+void report(const LayerNormForward& a, std::int64_t index, const Normaliser& n) {
+  if (a.mean != nullptr) a.mean[index] = reported_mean(n);
+  if (a.inv_std != nullptr) a.inv_std[index] = reported_inv_std(n);
+}
+
+template <class T>
+void forward_rows(const LayerNormForward& a) {
+  const T* weight = static_cast<const T*>(a.weight);
+  const T* bias = static_cast<const T*>(a.bias);
+  parallel_for(a.outer, a.reduced, [&](std::int64_t row) {
+    const T* x = static_cast<const T*>(a.x) + row * a.x_outer_stride;
+    T* y = static_cast<T*>(a.y) + row * a.y_outer_stride;
+    const Normaliser n = normaliser_of(Runs<T>{x, 1, a.reduced, 0}, a.eps);
+    report<T>(a, row, n);
+    normalise_run(x, y, a.reduced, n, weight, bias);
+  });
+}
+
+// Few long rows: the chunks of all rows are the tasks. The tree is that of run_moments.
+template <class T>
+void forward_chunks(const LayerNormForward& a) {
+  const ChunkPlan plan = plan_chunks<T>(1, a.reduced);
+  Scratch<Moments> chunk(a.outer * plan.chunks);
+  Scratch<Normaliser> normalisers(a.outer);
+  const auto row_runs = [&](std::int64_t row) {
+    return Runs<T>{static_cast<const T*>(a.x) + row * a.x_outer_stride, 1, a.reduced, 0};
+  };
+  parallel_for(a.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
+    const Runs<T> runs = row_runs(task / plan.chunks);
+    chunk[task] = chunk_moments<false>(chunk_of(runs, plan, task % plan.chunks));
+  });
+  for (std::int64_t row = 0; row < a.outer; ++row) {
+    const Moments moments = merge(&chunk[row * plan.chunks], plan.chunks);
+    normalisers[row] = finish(moments, row_runs(row), a.eps);
+    report<T>(a, row, normalisers[row]);
+  }
+  const T* weight = static_cast<const T*>(a.weight);
+  const T* bias = static_cast<const T*>(a.bias);
+  parallel_for(a.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
+    const std::int64_t row = task / plan.chunks;
+    const std::int64_t begin = task % plan.chunks * plan.length_per_chunk;
+    const Runs<T> part = chunk_of(row_runs(row), plan, task % plan.chunks);
+    T* y = static_cast<T*>(a.y) + row * a.y_outer_stride + begin;
+    normalise_run(part.x, y, part.length, normalisers[row], weight ? weight + begin : nullptr,
+                  bias ? bias + begin : nullptr);
+  });
+}
+
+// Tiles of neighbouring columns of one outer index.
+struct Tiles {
+  std::int64_t width;
+  std::int64_t per_outer;
+  std::int64_t count;
+};
+
+Tiles plan_tiles(std::int64_t outer, std::int64_t inner) {
+  const std::int64_t width =
+      inner < cpu::tuning::column_tile ? inner : cpu::tuning::column_tile;
+  const std::int64_t per_outer = (inner + width - 1) / width;
+  return {width, per_outer, outer * per_outer};
+}
+
+template <class T>
+void forward_tile(const LayerNormForward& a, std::int64_t outer, std::int64_t begin,
+                  std::int64_t columns) {
+  const T* x = static_cast<const T*>(a.x) + outer * a.x_outer_stride + begin;
+  T* y = static_cast<T*>(a.y) + outer * a.y_outer_stride + begin;
+  const T* weight = static_cast<const T*>(a.weight);
+  const T* bias = static_cast<const T*>(a.bias);
+  Scratch<double> scratch(column_scratch_size(columns));
+  Scratch<Moments> moments(columns);
+  column_moments<false>(Block<T>{x, a.reduced, columns, a.inner}, scratch.data(),
+                        moments.data());
+  ColumnNormalisers normalisers(columns);
+  for (std::int64_t j = 0; j < columns; ++j) {
+    const Normaliser n = finish(moments[j], Runs<T>{x + j, a.reduced, 1, a.inner}, a.eps);
+    normalisers.set(j, n);
+    report<T>(a, outer * a.inner + begin + j, n);
+  }
+  for (std::int64_t r = 0; r < a.reduced; ++r) {
+    const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
+    const group b = splat(bias ? static_cast<double>(bias[r]) : 0.0);
+    const auto weight_at = [&](std::int64_t, auto) { return w; };
+    const auto bias_at = [&](std::int64_t, auto) { return b; };
+    normalise_columns(x + r * a.inner, y + r * a.inner, columns, normalisers, weight_at, bias_at);
+  }
+}
+
+template <class T>
+void forward_columns(const LayerNormForward& a) {
+  const Tiles tiles = plan_tiles(a.outer, a.inner);
+  parallel_for(tiles.count, a.reduced * tiles.width, [&](std::int64_t task) {
+    const std::int64_t begin = task % tiles.per_outer * tiles.width;
+    const std::int64_t left = a.inner - begin;
+    forward_tile<T>(a, task / tiles.per_outer, begin, left < tiles.width ? left : tiles.width);
+  });
+}
+
+template <class T>
+void forward(const LayerNormForward& a) {
+  if (a.reduced == 0) {
+    for (std::int64_t i = 0; i < a.outer * a.inner; ++i) {
+      if (a.mean != nullptr) a.mean[i] = __builtin_nan("");
+      if (a.inv_std != nullptr) a.inv_std[i] = __builtin_nan("");
+    }
+    return;
+  }
+  const bool long_rows = plan_chunks<T>(1, a.reduced).chunks > 16;
+  if (a.inner != 1) return forward_columns<T>(a);
+  if (long_rows && a.outer < cpu::thread_count() * 4) return forward_chunks<T>(a);
+  forward_rows<T>(a);
+}
+
+// Backward, inner == 1: rows in slots, each with its own partial parameter gradients.
+template <class T>
+void backward_rows(const LayerNormBackward& a) {
+  const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
+  const Slots slots = plan_slots(a.outer);
+  const std::int64_t width = padded(a.reduced);
+  Scratch<double> partial(parameters ? slots.count * 2 * width : 0);
+  parallel_for(slots.count, slots.rows * a.reduced, [&](std::int64_t slot) {
+    double* grad_weight = parameters ? &partial[slot * 2 * width] : nullptr;
+    double* grad_bias = parameters ? grad_weight + width : nullptr;
+    if (parameters) fill_zero(grad_weight, 2 * width);
+    const std::int64_t end = slots.end(slot, a.outer);
+    for (std::int64_t row = slots.begin(slot); row < end; row += rows_together) {
+      const std::int64_t left = end - row;
+      RowsBackward<T> rows{a, row};
+      if (left >= rows_together) {
+        rows.template run<rows_together>(grad_weight, grad_bias);
+      } else {
+        for (std::int64_t k = 0; k < left; ++k) {
+          RowsBackward<T>{a, row + k}.template run<1>(grad_weight, grad_bias);
+        }
+      }
+    }
+  });
+  if (parameters) {
+    merge_slots(partial.data(), slots.count, 2 * width, a.reduced,
+                static_cast<T*>(a.grad_weight));
+    merge_slots(partial.data() + width, slots.count, 2 * width, a.reduced,
+                static_cast<T*>(a.grad_bias));
+  }
+}
+
+// Backward, inner == 1, rows too long for L2: row sums by chunks, then all rows of a range of
+// columns at a time, which needs no partial parameter gradients.
+template <class T>
+void backward_long_rows(const LayerNormBackward& a) {
+  const ChunkPlan plan = plan_chunks<T>(1, a.reduced);
+  Scratch<RowSums> sums(a.outer * plan.chunks);
+  parallel_for(a.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
+    const std::int64_t begin = task % plan.chunks * plan.length_per_chunk;
+    const std::int64_t left = a.reduced - begin;
+    sums[task] = RowsBackward<T>{a, task / plan.chunks}.sums(
+        begin, left < plan.length_per_chunk ? left : plan.length_per_chunk);
+  });
+  for (std::int64_t row = 0; row < a.outer; ++row) {
+    RowSums total = sums[row * plan.chunks];
+    for (std::int64_t c = 1; c < plan.chunks; ++c) total.add(sums[row * plan.chunks + c]);
+    sums[row * plan.chunks] = total;
+  }
+  const std::int64_t width = 512;
+  const std::int64_t tiles = (a.reduced + width - 1) / width;
+  parallel_for(tiles, a.outer * width, [&](std::int64_t tile) {
+    const std::int64_t begin = tile * width;
+    const std::int64_t length = a.reduced - begin < width ? a.reduced - begin : width;
+    double accumulators[2 * 512] = {};
+    for (std::int64_t row = 0; row < a.outer; ++row) {
+      RowsBackward<T>{a, row}.template write<1>(begin, length, &sums[row * plan.chunks],
+                                                accumulators, accumulators + width);
+    }
+    T* grad_weight = static_cast<T*>(a.grad_weight);
+    T* grad_bias = static_cast<T*>(a.grad_bias);
+    for (std::int64_t j = 0; j < length; ++j) {
+      if (grad_weight) grad_weight[begin + j] = static_cast<T>(accumulators[j]);
+      if (grad_bias) grad_bias[begin + j] = static_cast<T>(accumulators[width + j]);
+    }
+  });
+}
+
+// Backward, inner > 1: tiles of columns in slots.
+template <class T>
+void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t begin,
+                   std::int64_t columns, double* grad_weight, double* grad_bias) {
+  const T* x = static_cast<const T*>(a.x) + outer * a.x_outer_stride + begin;
+  const T* dy =
+      static_cast<const T*>(a.grad_output) + outer * a.grad_output_outer_stride + begin;
+  T* dx = static_cast<T*>(a.grad_x) + outer * a.grad_x_outer_stride + begin;
+  const T* weight = static_cast<const T*>(a.weight);
+  const std::int64_t width = padded(columns);
+  Scratch<double> scratch(4 * width);
+  fill_zero(scratch.data(), 4 * width);
+  double* mean = scratch.data();
+  double* inv_std = mean + width;
+  double* mean_g = mean + 2 * width;
+  double* mean_gx = mean + 3 * width;
+  for (std::int64_t j = 0; j < columns; ++j) {
+    mean[j] = a.mean[outer * a.inner + begin + j];
+    inv_std[j] = a.inv_std[outer * a.inner + begin + j];
+  }
+  const double reciprocal = 1.0 / static_cast<double>(a.reduced);
+  for (std::int64_t r = 0; r < a.reduced; ++r) {
+    const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
+    group sum_weight = splat(0.0);
+    group sum_bias = splat(0.0);
+    for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group grad = load(dy + r * a.inner + j, extent);
+      const group xh =
+          keep((load(x + r * a.inner + j, extent) - load(mean + j)) * load(inv_std + j), extent);
+      const group g = grad * w;
+      store(mean_g + j, load(mean_g + j) + g);
+      store(mean_gx + j, multiply_add(g, xh, load(mean_gx + j)));
+      sum_weight = multiply_add(grad, xh, sum_weight);
+      sum_bias = sum_bias + grad;
+    });
+    if (grad_weight) grad_weight[r] += sum_of_lanes(sum_weight);
+    if (grad_bias) grad_bias[r] += sum_of_lanes(sum_bias);
+  }
+  for (std::int64_t j = 0; j < columns; ++j) {
+    mean_g[j] *= reciprocal;
+    mean_gx[j] *= reciprocal;
+  }
+  for (std::int64_t r = 0; r < a.reduced; ++r) {
+    const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
+    for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group g = load(dy + r * a.inner + j, extent) * w;
+      const group xh = (load(x + r * a.inner + j, extent) - load(mean + j)) * load(inv_std + j);
+      const group centred = (g - load(mean_g + j)) - xh * load(mean_gx + j);
+      store(dx + r * a.inner + j, centred * load(inv_std + j), extent);
+    });
+  }
+}
+
+template <class T>
+void backward_columns(const LayerNormBackward& a) {
+  const Tiles tiles = plan_tiles(a.outer, a.inner);
+  const Slots slots = plan_slots(tiles.count);
+  const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
+  Scratch<double> partial(parameters ? slots.count * 2 * a.reduced : 0);
+  parallel_for(slots.count, slots.rows * a.reduced * tiles.width, [&](std::int64_t slot) {
+    double* grad_weight = parameters ? &partial[slot * 2 * a.reduced] : nullptr;
+    double* grad_bias = parameters ? grad_weight + a.reduced : nullptr;
+    if (parameters) fill_zero(grad_weight, 2 * a.reduced);
+    for (std::int64_t tile = slots.begin(slot); tile < slots.end(slot, tiles.count); ++tile) {
+      const std::int64_t begin = tile % tiles.per_outer * tiles.width;
+      const std::int64_t left = a.inner - begin;
+      backward_tile<T>(a, tile / tiles.per_outer, begin, left < tiles.width ? left : tiles.width,
+                       grad_weight, grad_bias);
+    }
+  });
+  if (parameters) {
+    merge_slots(partial.data(), slots.count, 2 * a.reduced, a.reduced,
+                static_cast<T*>(a.grad_weight));
+    merge_slots(partial.data() + a.reduced, slots.count, 2 * a.reduced, a.reduced,
+                static_cast<T*>(a.grad_bias));
+  }
+}
+
+template <class T>
+void backward(const LayerNormBackward& a) {
+  if (a.outer == 0 || a.inner == 0 || a.reduced == 0) {
+    fill_zero(static_cast<T*>(a.grad_weight), a.grad_weight ? a.reduced : 0);
+    fill_zero(static_cast<T*>(a.grad_bias), a.grad_bias ? a.reduced : 0);
+    return;
+  }
+  if (a.inner != 1) return backward_columns<T>(a);
+  constexpr std::int64_t limit =
+      cpu::tuning::long_row_bytes / static_cast<std::int64_t>(sizeof(T));
+  a.reduced > limit ? backward_long_rows<T>(a) : backward_rows<T>(a);
+}
+
+}  // namespace
+
+void layer_norm_forward(const LayerNormForward& a) {
+  a.dtype == DType::float32 ? forward<float>(a) : forward<double>(a);
+}
+
+void layer_norm_backward(const LayerNormBackward& a) {
+  a.dtype == DType::float32 ? backward<float>(a) : backward<double>(a);
+}
+
+}  // namespace normdrop::NORMDROP_ISA

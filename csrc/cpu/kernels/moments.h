@@ -1,0 +1,244 @@
+// Mean and sum of squared deviations of runs of elements, to about 2^-50 relative to the standard
+// deviation (not to the mean), and what a normalising pass needs of them.
+//
+// float32: doubles hold every element and difference; deviations are taken from a centre (the mean
+//   of the first elements) in one pass, and the centre's distance from the mean is taken out.
+// float64: the mean is summed in double-double, then a second pass takes the deviations.
+// A run longer than a chunk is cut by its shape; chunks are merged in order.
+#pragma once
+
+#include "cpu/kernels/double_double.h"
+#include "cpu/parallel.h"
+#include "cpu/tuning.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+struct Moments {
+  double count;
+  double_double mean;
+  double sum_of_squares;  // of the deviations from the mean
+};
+
+// `runs` runs of `length` neighbouring elements, `stride` elements apart.
+template <class T>
+struct Runs {
+  const T* x;
+  std::int64_t runs;
+  std::int64_t length;
+  std::int64_t stride;
+  double scale = 1.0;  // a power of two, for values whose squares leave the range of a double
+};
+
+template <bool scaled>
+NORMDROP_INLINE group rescale(group value, double scale) {
+  if constexpr (scaled) return value * splat(scale);
+  return value;
+}
+
+// The mean of the first elements of the runs: a centre that is never far off.
+template <bool scaled, class T>
+NORMDROP_INLINE double sample_mean(const Runs<T>& in) {
+  const std::int64_t length =
+      in.length < cpu::tuning::centre_sample ? in.length : cpu::tuning::centre_sample;
+  std::int64_t runs = cpu::tuning::centre_sample / length;
+  runs = runs < in.runs ? runs : in.runs;
+  group sum = splat(0.0);
+  for (std::int64_t r = 0; r < runs; ++r) {
+    const T* x = in.x + r * in.stride;
+    for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      sum = sum + rescale<scaled>(load(x + i, extent), in.scale);
+    });
+  }
+  return sum_of_lanes(sum) / static_cast<double>(runs * length);
+}
+
+template <bool scaled>
+NORMDROP_INLINE Moments chunk_moments(const Runs<float>& in) {
+  const double centre = sample_mean<scaled>(in);
+  const group centres = splat(centre);
+  group deviation = splat(0.0);
+  group square = splat(0.0);
+  for (std::int64_t r = 0; r < in.runs; ++r) {
+    const float* x = in.x + r * in.stride;
+    for_each_group(in.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group d =
+          keep(rescale<scaled>(load(x + i, extent), in.scale) - centres, extent);
+      deviation = deviation + d;
+      square = multiply_add(d, d, square);
+    });
+  }
+  const double count = static_cast<double>(in.runs * in.length);
+  const double total = sum_of_lanes(deviation);
+  const double offset = total / count;
+  const double squares = sum_of_lanes(square) - total * offset;
+  return {count, two_sum(centre, offset), squares < 0.0 ? 0.0 : squares};
+}
+
+template <bool scaled>
+NORMDROP_INLINE Moments chunk_moments(const Runs<double>& in) {
+  exact_sums sums{splat(0.0), splat(0.0)};
+  for (std::int64_t r = 0; r < in.runs; ++r) {
+    const double* x = in.x + r * in.stride;
+    for_each_group(in.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      sums = add(sums, rescale<scaled>(load(x + i, extent), in.scale));
+    });
+  }
+  const double count = static_cast<double>(in.runs * in.length);
+  const double_double mean = divide(sum_of_lanes(sums), count);
+  const group mean_high = splat(mean.high);
+  const group mean_low = splat(mean.low);
+  group square = splat(0.0);
+  for (std::int64_t r = 0; r < in.runs; ++r) {
+    const double* x = in.x + r * in.stride;
+    for_each_group(in.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group value = rescale<scaled>(load(x + i, extent), in.scale);
+      const group d = keep((value - mean_high) - mean_low, extent);
+      square = multiply_add(d, d, square);
+    });
+  }
+  return {count, mean, sum_of_lanes(square)};
+}
+
+// How runs are cut into chunks: by their shape alone.
+struct ChunkPlan {
+  std::int64_t runs_per_chunk;
+  std::int64_t length_per_chunk;
+  std::int64_t chunks_per_run;  // above 1 only where a chunk is part of one run
+  std::int64_t chunks;
+};
+
+template <class T>
+NORMDROP_INLINE ChunkPlan plan_chunks(std::int64_t runs, std::int64_t length) {
+  constexpr std::int64_t chunk = cpu::tuning::chunk_bytes / static_cast<std::int64_t>(sizeof(T));
+  if (length > chunk) {
+    const std::int64_t per_run = (length + chunk - 1) / chunk;
+    return {1, chunk, per_run, runs * per_run};
+  }
+  const std::int64_t runs_per_chunk = chunk / (length > 0 ? length : 1);
+  return {runs_per_chunk, length, 1, (runs + runs_per_chunk - 1) / runs_per_chunk};
+}
+
+template <class T>
+NORMDROP_INLINE Runs<T> chunk_of(const Runs<T>& in, const ChunkPlan& plan, std::int64_t chunk) {
+  Runs<T> part = in;
+  const std::int64_t run = chunk / plan.chunks_per_run * plan.runs_per_chunk;
+  const std::int64_t begin = chunk % plan.chunks_per_run * plan.length_per_chunk;
+  part.x = in.x + run * in.stride + begin;
+  part.runs = in.runs - run < plan.runs_per_chunk ? in.runs - run : plan.runs_per_chunk;
+  part.length = in.length - begin < plan.length_per_chunk ? in.length - begin
+                                                          : plan.length_per_chunk;
+  return part;
+}
+
+// Moments of all chunks together, in order; every term of the second sum is positive.
+static inline Moments merge(const Moments* chunk, std::int64_t chunks, std::int64_t step = 1) {
+  double_double sum{0.0, 0.0};
+  double count = 0.0;
+  for (std::int64_t c = 0; c < chunks; ++c) {
+    sum = add(sum, multiply(chunk[c * step].mean, chunk[c * step].count));
+    count += chunk[c * step].count;
+  }
+  const double_double mean = divide(sum, count);
+  double squares = 0.0;
+  for (std::int64_t c = 0; c < chunks; ++c) {
+    const Moments& part = chunk[c * step];
+    const double distance = (part.mean.high - mean.high) + (part.mean.low - mean.low);
+    squares += part.sum_of_squares + part.count * distance * distance;
+  }
+  return {count, mean, squares};
+}
+
+template <bool scaled, class T>
+static Moments run_moments(const Runs<T>& in) {
+  const ChunkPlan plan = plan_chunks<T>(in.runs, in.length);
+  if (plan.chunks == 1) return chunk_moments<scaled>(in);
+  Scratch<Moments> chunk(plan.chunks);
+  for (std::int64_t c = 0; c < plan.chunks; ++c) {
+    chunk[c] = chunk_moments<scaled>(chunk_of(in, plan, c));
+  }
+  return merge(chunk.data(), plan.chunks);
+}
+
+// What a normalising pass needs: the mean and 1 / sqrt(var + eps), each as a sum of two doubles,
+// of the elements times `scale`.
+struct Normaliser {
+  double_double mean;
+  double_double inv_std;
+  double var;
+  double scale;
+};
+
+// 1 / sqrt(v), with one Newton step for the part that a double cannot hold.
+NORMDROP_INLINE double_double inverse_sqrt(double_double v) {
+  const double guess = 1.0 / __builtin_sqrt(v.high);
+  const double square = v.high * guess;
+  const double residual = __builtin_fma(-square, guess, 1.0) -
+                          (__builtin_fma(v.high, guess, -square) + v.low * guess) * guess;
+  const double correction = 0.5 * guess * residual;
+  return {guess, correction * 0.0 == 0.0 ? correction : 0.0};
+}
+
+NORMDROP_INLINE Normaliser normaliser(const Moments& moments, double eps, double scale) {
+  if (moments.sum_of_squares == 0.0) {
+    // A constant run: x - mean is exactly 0, and must stay 0 with eps = 0 too.
+    const double inv_std = eps > 0.0 ? 1.0 / __builtin_sqrt(eps) / scale : 0.0;
+    return {moments.mean, {inv_std, 0.0}, 0.0, scale};
+  }
+  const double_double var = divide({moments.sum_of_squares, 0.0}, moments.count);
+  const double_double sum = two_sum(var.high, eps * scale * scale);
+  return {moments.mean, inverse_sqrt({sum.high, sum.low + var.low}), var.high, scale};
+}
+
+// Statistics as the caller sees them: of the unscaled elements.
+NORMDROP_INLINE double reported_mean(const Normaliser& n) {
+  return (n.mean.high + n.mean.low) / n.scale;
+}
+NORMDROP_INLINE double reported_var(const Normaliser& n) { return n.var / n.scale / n.scale; }
+NORMDROP_INLINE double reported_inv_std(const Normaliser& n) {
+  if (n.inv_std.high == 0.0 && n.var == 0.0) return __builtin_inf();
+  return (n.inv_std.high + n.inv_std.low) * n.scale;
+}
+
+// Squares of doubles beyond about 1e150 overflow and below 1e-150 vanish. Such runs are done
+// again, times one of two powers of two that together cover the whole range.
+inline constexpr double shrink = 0x1p-700;
+inline constexpr double grow = 0x1p+700;
+inline constexpr double smallest_safe_variance = 0x1p-800;
+
+NORMDROP_INLINE bool is_finite(double value) { return value * 0.0 == 0.0; }
+
+// Mean of a run whose elements are not all finite: what a plain sum gives.
+template <class T>
+static double plain_mean(const Runs<T>& in) {
+  double sum = 0.0;
+  for (std::int64_t r = 0; r < in.runs; ++r) {
+    for (std::int64_t i = 0; i < in.length; ++i) {
+      sum += static_cast<double>(in.x[r * in.stride + i]) * in.scale;
+    }
+  }
+  return sum / static_cast<double>(in.runs * in.length);
+}
+
+template <class T>
+static Normaliser finish(const Moments& moments, const Runs<T>& in, double eps) {
+  if (is_finite(moments.sum_of_squares) && is_finite(moments.mean.high)) {
+    const Normaliser plain = normaliser(moments, eps, 1.0);
+    if constexpr (sizeof(T) == 4) return plain;
+    if (plain.var + eps >= smallest_safe_variance) return plain;
+  }
+  Runs<T> scaled_runs = in;
+  if constexpr (sizeof(T) == 8) {
+    scaled_runs.scale = is_finite(moments.sum_of_squares) ? grow : shrink;
+    const Moments again = run_moments<true>(scaled_runs);
+    if (is_finite(again.sum_of_squares)) return normaliser(again, eps, scaled_runs.scale);
+  }
+  const double nan = __builtin_nan("");
+  return {{plain_mean(scaled_runs), 0.0}, {nan, 0.0}, nan, scaled_runs.scale};
+}
+
+template <class T>
+static Normaliser normaliser_of(const Runs<T>& in, double eps) {
+  return finish(run_moments<false>(in), in, eps);
+}
+
+}  // namespace normdrop::NORMDROP_ISA

@@ -1,0 +1,190 @@
+// Threads, floating-point environment and scratch memory: compiled once, for the oldest
+// instruction set of the build.
+#include "cpu/parallel.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+#include "cpu/tuning.h"
+
+namespace normdrop::cpu {
+namespace {
+
+std::atomic<int> chosen_threads{0};    // 0: not asked for yet
+std::atomic<bool> team_is_taken{false};
+std::atomic<bool> forked_child{false};  // libgomp's team does not survive a fork
+
+[[maybe_unused]] int cgroup_quota() {
+  // "max 100000" or "<quota> <period>"; no file, no limit.
+  std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r");
+  if (file == nullptr) return 1 << 20;
+  long long quota = 0;
+  long long period = 0;
+  const int found = std::fscanf(file, "%lld %lld", &quota, &period);
+  std::fclose(file);
+  if (found != 2 || quota <= 0 || period <= 0) return 1 << 20;
+  return static_cast<int>(std::max<long long>(1, (quota + period - 1) / period));
+}
+
+int default_threads() {
+#if defined(_OPENMP)
+  const int limit = omp_get_max_threads();
+  return std::getenv("OMP_NUM_THREADS") != nullptr ? limit : std::min(limit, cgroup_quota());
+#else
+  return 1;
+#endif
+}
+
+int threads_from_environment() {
+  const char* text = std::getenv("NORMDROP_NUM_THREADS");
+  if (text == nullptr || *text == '\0') return default_threads();
+  char* end = nullptr;
+  const long value = std::strtol(text, &end, 10);
+  if (*end != '\0' || value < 1 || value > 4096) {
+    throw std::invalid_argument(
+        std::string("NORMDROP_NUM_THREADS must be an integer from 1 to 4096, got '") + text + "'");
+  }
+  return static_cast<int>(value);
+}
+
+struct ForkHandler {
+  ForkHandler() {
+    pthread_atfork(nullptr, nullptr, [] {
+      forked_child.store(true);
+      team_is_taken.store(false);
+    });
+  }
+} fork_handler;
+
+class Team {
+ public:
+  Team() : taken_(!team_is_taken.exchange(true)) {}
+  ~Team() {
+    if (taken_) team_is_taken.store(false);
+  }
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+  bool taken() const { return taken_; }
+
+ private:
+  bool taken_;
+};
+
+#if defined(_OPENMP)
+struct SharedWork {
+  std::int64_t tasks;
+  std::int64_t block;
+  RangeFunction function;
+  void* context;
+  std::atomic<std::int64_t> next{0};
+  std::exception_ptr error;
+  std::mutex error_mutex;
+
+  void take_blocks() {
+    const DefaultFloatEnvironment environment;
+    try {
+      for (;;) {
+        const std::int64_t begin = next.fetch_add(block);
+        if (begin >= tasks) return;
+        function(context, begin, std::min(tasks, begin + block));
+      }
+    } catch (...) {
+      next.store(tasks);
+      const std::lock_guard<std::mutex> lock(error_mutex);
+      if (!error) error = std::current_exception();
+    }
+  }
+};
+#endif
+
+}  // namespace
+
+int thread_count() {
+  int count = chosen_threads.load();
+  if (count == 0) {
+    count = threads_from_environment();
+    chosen_threads.store(count);
+  }
+  return count;
+}
+
+void set_thread_count(int count) { chosen_threads.store(count); }
+
+bool built_with_openmp() {
+#if defined(_OPENMP)
+  return true;
+#else
+  return false;
+#endif
+}
+
+void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function, void* context) {
+  if (tasks <= 0) return;
+#if defined(_OPENMP)
+  if (elements >= tuning::serial_elements && tasks > 1 && !forked_child.load()) {
+    const int threads = static_cast<int>(std::min<std::int64_t>(thread_count(), tasks));
+    const Team team;
+    if (threads > 1 && team.taken()) {
+      SharedWork work{tasks,
+                      std::max<std::int64_t>(1, tasks / (threads * tuning::blocks_per_thread)),
+                      function, context, {}, {}, {}};
+#pragma omp parallel num_threads(threads)
+      work.take_blocks();
+      if (work.error) std::rethrow_exception(work.error);
+      return;
+    }
+  }
+#else
+  static_cast<void>(elements);
+#endif
+  function(context, 0, tasks);
+}
+
+#if defined(__SSE2__)
+// 0x1F80: all exceptions masked, round to nearest, no flush-to-zero, no denormals-are-zero.
+DefaultFloatEnvironment::DefaultFloatEnvironment() : saved_(_mm_getcsr()) {
+  if (saved_ != 0x1F80u) _mm_setcsr(0x1F80u);
+}
+DefaultFloatEnvironment::~DefaultFloatEnvironment() {
+  _mm_setcsr(static_cast<unsigned>(saved_));
+}
+#elif defined(__aarch64__)
+DefaultFloatEnvironment::DefaultFloatEnvironment() {
+  asm volatile("mrs %0, fpcr" : "=r"(saved_));
+  const std::uint64_t plain = 0;
+  if (saved_ != plain) asm volatile("msr fpcr, %0" : : "r"(plain));
+}
+DefaultFloatEnvironment::~DefaultFloatEnvironment() {
+  asm volatile("msr fpcr, %0" : : "r"(saved_));
+}
+#else
+DefaultFloatEnvironment::DefaultFloatEnvironment() : saved_(0) {}
+DefaultFloatEnvironment::~DefaultFloatEnvironment() = default;
+#endif
+
+void* allocate_scratch(std::size_t bytes) {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 64, std::max<std::size_t>(bytes, 64)) != 0) throw std::bad_alloc();
+  return memory;
+}
+
+void free_scratch(void* memory) { std::free(memory); }
+
+}  // namespace normdrop::cpu

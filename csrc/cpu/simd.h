@@ -1,0 +1,231 @@
+// Vectors for the kernels, compiled once per instruction set.
+//
+// A `group` is 16 doubles, held in as many registers as the instruction set needs. Every kernel
+// works on groups: element i of a run lives in lane i % 16 wherever the run starts, and sums are
+// reduced over lanes in one fixed order, so threads and addresses never move a bit.
+// Only this file and philox_words.h know about instruction sets.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#ifndef NORMDROP_ISA
+#error "compile with -DNORMDROP_ISA=<tag>; see CMakeLists.txt"
+#endif
+
+#define NORMDROP_INLINE static inline __attribute__((always_inline))
+#define NORMDROP_LAMBDA_INLINE __attribute__((always_inline))
+
+namespace normdrop::NORMDROP_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+inline constexpr int vector_bytes = 32;
+#else
+inline constexpr int vector_bytes = 16;
+#endif
+
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+inline constexpr bool has_fma = true;
+#else
+inline constexpr bool has_fma = false;
+#endif
+
+inline constexpr int group_size = 16;
+inline constexpr int lanes = vector_bytes / 8;
+inline constexpr int parts = group_size / lanes;
+
+using f64 = double __attribute__((vector_size(vector_bytes)));
+using i64 = long long __attribute__((vector_size(vector_bytes)));
+using f32_half = float __attribute__((vector_size(vector_bytes / 2)));
+
+struct group {
+  f64 part[parts];
+};
+
+#define NORMDROP_EACH_PART _Pragma("GCC unroll 8") for (int p = 0; p < parts; ++p)
+
+NORMDROP_INLINE group splat(double value) {
+  group result;
+  NORMDROP_EACH_PART result.part[p] = value - f64{};
+  return result;
+}
+
+NORMDROP_INLINE group operator+(group a, group b) {
+  NORMDROP_EACH_PART a.part[p] += b.part[p];
+  return a;
+}
+
+NORMDROP_INLINE group operator-(group a, group b) {
+  NORMDROP_EACH_PART a.part[p] -= b.part[p];
+  return a;
+}
+
+NORMDROP_INLINE group operator*(group a, group b) {
+  NORMDROP_EACH_PART a.part[p] *= b.part[p];
+  return a;
+}
+
+NORMDROP_INLINE f64 multiply_add(f64 a, f64 b, f64 c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_pd(a, b, c);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_pd(a, b, c);
+#elif defined(__ARM_FEATURE_FMA)
+  f64 result;
+  for (int lane = 0; lane < lanes; ++lane) result[lane] = __builtin_fma(a[lane], b[lane], c[lane]);
+  return result;
+#else
+  return a * b + c;
+#endif
+}
+
+// a * b + c, rounded once where the instruction set can, twice on the baseline of x86-64.
+NORMDROP_INLINE group multiply_add(group a, group b, group c) {
+  NORMDROP_EACH_PART c.part[p] = multiply_add(a.part[p], b.part[p], c.part[p]);
+  return c;
+}
+
+NORMDROP_INLINE group load(const double* source) {
+  group result;
+  std::memcpy(&result, source, sizeof result);
+  return result;
+}
+
+NORMDROP_INLINE group load(const float* source) {
+  group result;
+  NORMDROP_EACH_PART {
+    f32_half narrow;
+    std::memcpy(&narrow, source + p * lanes, sizeof narrow);
+    result.part[p] = __builtin_convertvector(narrow, f64);
+  }
+  return result;
+}
+
+NORMDROP_INLINE void store(double* target, group value) {
+  std::memcpy(target, &value, sizeof value);
+}
+
+NORMDROP_INLINE void store(float* target, group value) {
+  NORMDROP_EACH_PART {
+    const f32_half narrow = __builtin_convertvector(value.part[p], f32_half);
+    std::memcpy(target + p * lanes, &narrow, sizeof narrow);
+  }
+}
+
+// The first `count` (0 .. 15) elements; the other lanes are 0 and nothing behind them is read.
+template <class T>
+NORMDROP_INLINE group load_first(const T* source, int count) {
+#if defined(__AVX512F__)
+  group result;
+  if constexpr (sizeof(T) == 4) {
+    const auto mask = static_cast<__mmask16>((1u << count) - 1u);
+    const __m512 narrow = _mm512_maskz_loadu_ps(mask, source);
+    result.part[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(narrow));
+    result.part[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(narrow, 1));
+  } else {
+    const unsigned mask = (1u << count) - 1u;
+    result.part[0] = _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), source);
+    result.part[1] = _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask >> 8), source + 8);
+  }
+  return result;
+#else
+  alignas(64) T padded[group_size] = {};
+  for (int i = 0; i < count; ++i) padded[i] = source[i];
+  return load(padded);
+#endif
+}
+
+template <class T>
+NORMDROP_INLINE void store_first(T* target, group value, int count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    const auto mask = static_cast<__mmask16>((1u << count) - 1u);
+    const __m512 low = _mm512_castps256_ps512(_mm512_cvtpd_ps(value.part[0]));
+    _mm512_mask_storeu_ps(target, mask,
+                          _mm512_insertf32x8(low, _mm512_cvtpd_ps(value.part[1]), 1));
+  } else {
+    const unsigned mask = (1u << count) - 1u;
+    _mm512_mask_storeu_pd(target, static_cast<__mmask8>(mask), value.part[0]);
+    _mm512_mask_storeu_pd(target + 8, static_cast<__mmask8>(mask >> 8), value.part[1]);
+  }
+#else
+  alignas(64) T padded[group_size];
+  store(padded, value);
+  for (int i = 0; i < count; ++i) target[i] = padded[i];
+#endif
+}
+
+// Lanes from `count` on become 0, whatever they held.
+NORMDROP_INLINE group keep_first(group value, int count) {
+  NORMDROP_EACH_PART {
+    i64 index;
+    for (int lane = 0; lane < lanes; ++lane) index[lane] = p * lanes + lane;
+    const i64 limit = count - i64{};
+    value.part[p] = index < limit ? value.part[p] : f64{};
+  }
+  return value;
+}
+
+// Sum of the lanes: i with i + 8, then i + 4, i + 2, i + 1.
+NORMDROP_INLINE double sum_of_lanes(group value) {
+  alignas(64) double lane[group_size];
+  std::memcpy(lane, &value, sizeof lane);
+  for (int i = 0; i < 8; ++i) lane[i] += lane[i + 8];
+  for (int i = 0; i < 4; ++i) lane[i] += lane[i + 4];
+  return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
+// Calls body(index, count) for each group of a run: count is 16, and less only for the last.
+// `body` is instantiated for both cases, so that full groups carry no masks.
+struct full_group {
+  static constexpr bool full = true;
+  int count = group_size;
+};
+struct last_group {
+  static constexpr bool full = false;
+  int count;
+};
+
+template <class Body>
+NORMDROP_INLINE void for_each_group(std::int64_t length, Body&& body) {
+  std::int64_t i = 0;
+  for (; i + group_size <= length; i += group_size) body(i, full_group{});
+  if (i < length) body(i, last_group{static_cast<int>(length - i)});
+}
+
+template <class T, class Extent>
+NORMDROP_INLINE group load(const T* source, Extent extent) {
+  if constexpr (Extent::full) {
+    return load(source);
+  } else {
+    return load_first(source, extent.count);
+  }
+}
+
+template <class T, class Extent>
+NORMDROP_INLINE void store(T* target, group value, Extent extent) {
+  if constexpr (Extent::full) {
+    store(target, value);
+  } else {
+    store_first(target, value, extent.count);
+  }
+}
+
+template <class Extent>
+NORMDROP_INLINE group keep(group value, Extent extent) {
+  if constexpr (Extent::full) {
+    return value;
+  } else {
+    return keep_first(value, extent.count);
+  }
+}
+
+}  // namespace normdrop::NORMDROP_ISA

@@ -1,0 +1,38 @@
+// Every threshold of the CPU kernels, with how it was found. Sizes that shape a reduction tree
+// are part of the results' bits: changing one changes last digits.
+#pragma once
+
+#include <cstdint>
+
+namespace normdrop::cpu::tuning {
+
+// Below this many elements a call stays on the calling thread. Waking an OpenMP team costs
+// 2 to 5 us; a norm handles about 1 element per ns and core.
+inline constexpr std::int64_t serial_elements = 16384;
+
+// Blocks of tasks per thread: more even out a busy core, fewer cost less.
+inline constexpr std::int64_t blocks_per_thread = 4;
+
+// A run is reduced in chunks of this many bytes, so that a second pass finds them in L1.
+inline constexpr std::int64_t chunk_bytes = 16384;
+
+// float32: the centre of a chunk is the mean of its first elements. By Cauchy-Schwarz it lies
+// within sqrt(chunk / sample) standard deviations of the chunk's mean, so the closing
+// subtraction costs at most log2(1 + chunk / sample) of a double's 53 bits.
+inline constexpr std::int64_t centre_sample = 256;
+
+// Column reductions: rows per chunk so that a chunk of a column tile stays in L2, and columns
+// per tile so that its accumulators stay in L1.
+inline constexpr std::int64_t column_tile = 512;
+inline constexpr std::int64_t column_chunk_bytes = 131072;
+
+// Column reductions over many rows are cut into at most this many slots, each a range of rows,
+// merged in order; it bounds both the parallelism and the memory for partial results.
+inline constexpr std::int64_t row_slots = 64;
+inline constexpr std::int64_t rows_per_slot_at_least = 64;
+
+// Rows longer than this many bytes take the split path in layer norm's backward, where a row
+// and its gradient no longer stay in L2 between the two passes.
+inline constexpr std::int64_t long_row_bytes = 262144;
+
+}  // namespace normdrop::cpu::tuning

@@ -1,0 +1,64 @@
+#include "registry.h"
+
+namespace normdrop {
+
+namespace baseline {
+extern const OpTable op_table;
+}
+#if defined(NORMDROP_HAS_AVX2)
+namespace avx2 {
+extern const OpTable op_table;
+}
+#endif
+#if defined(NORMDROP_HAS_AVX512)
+namespace avx512 {
+extern const OpTable op_table;
+}
+#endif
+
+namespace {
+
+#if defined(NORMDROP_HAS_AVX2)
+bool runs_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+#endif
+
+#if defined(NORMDROP_HAS_AVX512)
+bool runs_avx512() {
+  return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+std::vector<Backend> list_backends() {
+  std::vector<Backend> list;
+#if defined(NORMDROP_HAS_AVX512)
+  list.push_back({"avx512", &avx512::op_table, runs_avx512(),
+                  "a processor with AVX-512 F, BW, CD, DQ and VL (x86-64-v4)"});
+#endif
+#if defined(NORMDROP_HAS_AVX2)
+  list.push_back(
+      {"avx2", &avx2::op_table, runs_avx2(), "a processor with AVX2 and FMA (x86-64-v3)"});
+#endif
+  list.push_back({"baseline", &baseline::op_table, true, "nothing"});
+  return list;
+}
+
+}  // namespace
+
+const std::vector<Backend>& built_backends() {
+  static const std::vector<Backend> list = list_backends();
+  return list;
+}
+
+const Backend* find_backend(std::string_view name) {
+  for (const Backend& backend : built_backends()) {
+    if (name == backend.name) return &backend;
+  }
+  return nullptr;
+}
+
+}  // namespace normdrop

@@ -1,0 +1,60 @@
+"""normdrop: layer norm, batch norm and dropout for NumPy arrays, without a framework.
+
+>>> import numpy as np, normdrop as nd
+>>> x = np.random.default_rng(0).standard_normal((4, 16)).astype(np.float32)
+>>> y, stats = nd.layer_norm_forward(x)
+>>> gradients = nd.layer_norm_backward(y, x, stats)
+
+The exact meaning of every function is its short float64 definition in
+:mod:`normdrop.reference`.
+"""
+
+from normdrop._version import __version__
+from normdrop.functional import (
+    DropoutMask,
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_forward,
+    dropout,
+    dropout_backward,
+    dropout_forward,
+    layer_norm,
+    layer_norm_backward,
+    layer_norm_forward,
+    update_running_stats,
+)
+from normdrop.results import BatchStats, Gradients, NormStats
+from normdrop.runtime import (
+    backends,
+    get_num_threads,
+    release_pool,
+    set_num_threads,
+    set_pool_limit,
+    show_config,
+    use_backend,
+)
+
+__all__ = [
+    "BatchStats",
+    "DropoutMask",
+    "Gradients",
+    "NormStats",
+    "__version__",
+    "backends",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "dropout",
+    "dropout_backward",
+    "dropout_forward",
+    "get_num_threads",
+    "layer_norm",
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "release_pool",
+    "set_num_threads",
+    "set_pool_limit",
+    "show_config",
+    "update_running_stats",
+    "use_backend",
+]

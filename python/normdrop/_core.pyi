@@ -1,0 +1,98 @@
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_Array = npt.NDArray[Any]
+_Float = npt.NDArray[np.float64]
+
+context_backend: ContextVar[object]
+smallest_pooled_bytes: int
+
+def backends() -> list[str]: ...
+def backend_token(name: str) -> object: ...
+def process_backend() -> str: ...
+def set_process_backend(name: str) -> None: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+def set_pool_limit(bytes: int) -> None: ...
+def release_pool() -> None: ...
+def config() -> dict[str, Any]: ...
+def philox4x32(
+    counter: tuple[int, int, int, int], key: tuple[int, int]
+) -> tuple[int, int, int, int]: ...
+def copy_bandwidth_kernel(target: _Array, source: _Array, streaming: bool) -> None: ...
+def layer_norm(
+    x: _Array,
+    weight: _Array | None,
+    bias: _Array | None,
+    axis: int | tuple[int, ...],
+    eps: float,
+    out: _Array | None,
+) -> _Array: ...
+def layer_norm_forward(
+    x: _Array,
+    weight: _Array | None,
+    bias: _Array | None,
+    axis: int | tuple[int, ...],
+    eps: float,
+    out: _Array | None,
+) -> tuple[_Array, _Float, _Float]: ...
+def layer_norm_backward(
+    grad_output: _Array,
+    x: _Array,
+    stats: object,
+    weight: _Array | None,
+    axis: int | tuple[int, ...],
+    bias: bool,
+    out: _Array | None,
+) -> tuple[_Array, _Array | None, _Array | None]: ...
+def batch_norm(
+    x: _Array,
+    running_mean: _Array,
+    running_var: _Array,
+    weight: _Array | None,
+    bias: _Array | None,
+    channel_axis: int,
+    eps: float,
+    out: _Array | None,
+) -> _Array: ...
+def batch_norm_forward(
+    x: _Array,
+    weight: _Array | None,
+    bias: _Array | None,
+    channel_axis: int,
+    eps: float,
+    out: _Array | None,
+) -> tuple[_Array, _Float, _Float, _Float, int]: ...
+def batch_norm_backward(
+    grad_output: _Array,
+    x: _Array,
+    stats: object,
+    weight: _Array | None,
+    channel_axis: int,
+    frozen: bool,
+    bias: bool,
+    out: _Array | None,
+) -> tuple[_Array, _Array | None, _Array | None]: ...
+def update_running_stats(
+    running_mean: _Array,
+    running_var: _Array,
+    stats: object,
+    momentum: float,
+    correction: int,
+) -> None: ...
+def dropout(
+    function: str,
+    argument: str,
+    x: _Array,
+    seed: int,
+    call: int,
+    threshold: int,
+    out: _Array | None,
+) -> _Array: ...
+def dropout_keep(
+    seed: int, call: int, threshold: int, first_index: int, count: int
+) -> npt.NDArray[np.uint8]: ...
+def dropout_scales(threshold: int) -> tuple[float, float]: ...

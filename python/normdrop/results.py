@@ -1,0 +1,146 @@
+"""Result types: small named tuples that pickle, copy and compare like any tuple."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+AnyArray = npt.NDArray[Any]
+
+
+class _ArrayTuple:
+    """Equality that compares arrays element by element (NaN equals NaN).
+
+    A named tuple inherits tuple equality, which asks arrays for a truth value and raises.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(map(_same, self, other))  # type: ignore[call-overload, no-any-return]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _same(left: Any, right: Any) -> bool:
+    if left is None or right is None:
+        return left is right
+    left, right = np.asarray(left), np.asarray(right)
+    return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=True)
+
+
+class _NormStats(NamedTuple):
+    mean: FloatArray
+    inv_std: FloatArray
+
+
+class NormStats(_ArrayTuple, _NormStats):
+    """Statistics of a layer norm, kept for its backward pass.
+
+    Attributes
+    ----------
+    mean : ndarray of float64
+        Mean of each normalised group; the shape of ``x`` with the normalised axes taken out.
+    inv_std : ndarray of float64
+        ``1 / sqrt(var + eps)``, same shape; ``inf`` where var and eps are both 0.
+    """
+
+    __slots__ = ()
+
+
+class _BatchStats(NamedTuple):
+    mean: FloatArray
+    var: FloatArray
+    inv_std: FloatArray
+    count: int
+
+
+class BatchStats(_ArrayTuple, _BatchStats):
+    """Statistics of a batch norm, one value per channel.
+
+    Attributes
+    ----------
+    mean, var : ndarray of float64, shape (C,)
+        Mean and biased variance (divided by ``count``) of each channel.
+    inv_std : ndarray of float64, shape (C,)
+        ``1 / sqrt(var + eps)``.
+    count : int
+        Number of values per channel; 0 for statistics that come from running averages.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def from_running(
+        cls, running_mean: npt.ArrayLike, running_var: npt.ArrayLike, eps: float = 1e-5
+    ) -> BatchStats:
+        """Statistics for ``batch_norm_backward(..., frozen=True)`` from running averages.
+
+        Parameters
+        ----------
+        running_mean, running_var : ndarray of float32 or float64, shape (C,)
+            The running statistics that the inference form used.
+        eps : float
+            The same eps, inside the square root.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from normdrop import BatchStats
+        >>> BatchStats.from_running(np.zeros(2), np.array([3.0, 0.0]), eps=1.0).inv_std
+        array([0.5, 1. ])
+        """
+        name = "BatchStats.from_running"
+        mean = _running(name, "running_mean", running_mean)
+        var = _running(name, "running_var", running_var)
+        if var.shape != mean.shape:
+            raise ValueError(f"{name}: running_var must have shape {mean.shape}, got {var.shape}")
+        if not isinstance(eps, (int, float, np.number)) or isinstance(eps, bool):
+            raise TypeError(f"{name}: eps must be a real number, got {type(eps).__name__}")
+        if not eps >= 0:
+            raise ValueError(f"{name}: eps must be 0 or greater, got {eps}")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inv_std = 1.0 / np.sqrt(var + float(eps))
+        return cls(mean, var, inv_std, 0)
+
+
+def _running(function: str, argument: str, value: Any) -> FloatArray:
+    if type(value) is not np.ndarray:
+        raise TypeError(
+            f"{function}: {argument} must be a numpy.ndarray, got {type(value).__name__}"
+        )
+    if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8) or not value.dtype.isnative:
+        raise TypeError(
+            f"{function}: {argument} must have dtype float32 or float64, got {value.dtype}"
+        )
+    if value.ndim != 1:
+        raise ValueError(f"{function}: {argument} must be 1-D, got shape {value.shape}")
+    return value.astype(np.float64)
+
+
+class _Gradients(NamedTuple):
+    x: AnyArray
+    weight: AnyArray | None
+    bias: AnyArray | None
+
+
+class Gradients(_ArrayTuple, _Gradients):
+    """Gradients of a loss with respect to the inputs of a norm.
+
+    Attributes
+    ----------
+    x : ndarray
+        Gradient of ``x``: its shape, dtype and memory order.
+    weight, bias : ndarray or None
+        Gradients of the parameters, in the parameters' dtype; None where there was none.
+    """
+
+    __slots__ = ()

@@ -1,0 +1,148 @@
+"""Which backend runs, with how many threads, and how much output memory is recycled."""
+
+from __future__ import annotations
+
+import contextvars
+import platform
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from normdrop import _core
+from normdrop._version import __version__
+
+
+def backends() -> list[str]:
+    """Names of the backends that are built in and usable on this machine, fastest first.
+
+    Examples
+    --------
+    >>> import normdrop as nd
+    >>> nd.backends()[-1]
+    'baseline'
+    """
+    return _core.backends()
+
+
+class use_backend:  # noqa: N801 - reads as a function, as in `with use_backend("avx2"):`
+    """Choose the backend.
+
+    A plain call sets it for the process; ``with use_backend(name):`` sets it for the current
+    context (thread or task, see :mod:`contextvars`) and leaves everything else as it was.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`backends`.
+
+    Raises
+    ------
+    ValueError
+        An unknown name.
+    RuntimeError
+        A known backend that this build or this machine does not have, with the reason.
+
+    Examples
+    --------
+    >>> import numpy as np, normdrop as nd
+    >>> with nd.use_backend("baseline"):
+    ...     y = nd.layer_norm(np.ones((2, 3)))
+    """
+
+    def __init__(self, name: str) -> None:
+        self._token = _core.backend_token(name)
+        self._previous = _core.process_backend()
+        self._resets: list[contextvars.Token[object]] = []
+        _core.set_process_backend(name)
+
+    def __enter__(self) -> None:
+        """Take the choice back from the process and give it to the context."""
+        _core.set_process_backend(self._previous)
+        self._resets.append(_core.context_backend.set(self._token))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Restore the backend that the context had."""
+        _core.context_backend.reset(self._resets.pop())
+
+
+def get_num_threads() -> int:
+    """Threads that a large call uses.
+
+    ``NORMDROP_NUM_THREADS`` where it is set, else what OpenMP gives (``OMP_NUM_THREADS``, the
+    process's affinity), at most the cgroup's processor quota.
+    """
+    return _core.get_num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Set the number of threads that a large call uses, 1 to 4096. Results do not change."""
+    _core.set_num_threads(n)
+
+
+def set_pool_limit(bytes: int) -> None:
+    """Bound the idle output memory that is kept for later outputs; 0 turns recycling off.
+
+    The default is ``NORMDROP_POOL_BYTES``, or 512 MiB.
+    """
+    _core.set_pool_limit(bytes)
+
+
+def release_pool() -> None:
+    """Give all idle output memory back to the system."""
+    _core.release_pool()
+
+
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dict"]) -> dict[str, Any]: ...
+
+
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
+    """Print or return what this build holds and what this machine runs.
+
+    Parameters
+    ----------
+    mode : {'stdout', 'dict'}
+        Print a few lines, or return a dict.
+    """
+    if mode not in ("stdout", "dict"):
+        raise ValueError(f"show_config: mode must be 'stdout' or 'dict', got {mode!r}")
+    core = _core.config()
+    config = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "compiler": core["compiler"],
+        "build_type": core["build_type"],
+        "openmp": core["openmp"],
+        "threads": core["threads"],
+        "backend": core["backend"],
+        "backends_usable": backends(),
+        "backends_built": core["backends_built"],
+        "backends_unusable": core["backends_unusable"],
+        "pool_limit_bytes": core["pool_limit_bytes"],
+        "pool_idle_bytes": core["pool_idle_bytes"],
+        "cuda": None,
+    }
+    if mode == "dict":
+        return config
+    for key, value in config.items():
+        print(f"{key:18} {_plain(value)}")
+    return None
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "not in this build"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {reason}" for name, reason in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
