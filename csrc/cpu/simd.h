@@ -93,30 +93,51 @@ NORMDROP_INLINE group multiply_add(group a, group b, group c) {
   return c;
 }
 
+// Conversions are spelt out: GCC 12 splits a generic one into halves and joins them again.
+NORMDROP_INLINE f64 widen(f32_half value) {
+#if defined(__AVX512F__)
+  return _mm512_cvtps_pd(value);
+#elif defined(__AVX2__)
+  return _mm256_cvtps_pd(value);
+#else
+  return __builtin_convertvector(value, f64);
+#endif
+}
+
+NORMDROP_INLINE f32_half narrow(f64 value) {
+#if defined(__AVX512F__)
+  return _mm512_cvtpd_ps(value);
+#elif defined(__AVX2__)
+  return _mm256_cvtpd_ps(value);
+#else
+  return __builtin_convertvector(value, f32_half);
+#endif
+}
+
 NORMDROP_INLINE group load(const double* source) {
   group result;
-  std::memcpy(&result, source, sizeof result);
+  NORMDROP_EACH_PART std::memcpy(&result.part[p], source + p * lanes, sizeof(f64));
   return result;
 }
 
 NORMDROP_INLINE group load(const float* source) {
   group result;
   NORMDROP_EACH_PART {
-    f32_half narrow;
-    std::memcpy(&narrow, source + p * lanes, sizeof narrow);
-    result.part[p] = __builtin_convertvector(narrow, f64);
+    f32_half value;
+    std::memcpy(&value, source + p * lanes, sizeof value);
+    result.part[p] = widen(value);
   }
   return result;
 }
 
 NORMDROP_INLINE void store(double* target, group value) {
-  std::memcpy(target, &value, sizeof value);
+  NORMDROP_EACH_PART std::memcpy(target + p * lanes, &value.part[p], sizeof(f64));
 }
 
 NORMDROP_INLINE void store(float* target, group value) {
   NORMDROP_EACH_PART {
-    const f32_half narrow = __builtin_convertvector(value.part[p], f32_half);
-    std::memcpy(target + p * lanes, &narrow, sizeof narrow);
+    const f32_half rounded = narrow(value.part[p]);
+    std::memcpy(target + p * lanes, &rounded, sizeof rounded);
   }
 }
 
@@ -174,13 +195,31 @@ NORMDROP_INLINE group keep_first(group value, int count) {
   return value;
 }
 
+// a + b on the multiply-add unit, which the kernels leave idler than the adder.
+NORMDROP_INLINE group add_by_fma(group a, group b) {
+  if constexpr (has_fma) return multiply_add(a, splat(1.0), b);
+  return a + b;
+}
+
 // Sum of the lanes: i with i + 8, then i + 4, i + 2, i + 1.
 NORMDROP_INLINE double sum_of_lanes(group value) {
+#if defined(__AVX512F__)
+  const __m512d eight = value.part[0] + value.part[1];
+  const __m256d four = _mm512_castpd512_pd256(eight) + _mm512_extractf64x4_pd(eight, 1);
+  const __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
+  return two[0] + two[1];
+#elif defined(__AVX2__)
+  const __m256d four =
+      (value.part[0] + value.part[2]) + (value.part[1] + value.part[3]);
+  const __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
+  return two[0] + two[1];
+#else
   alignas(64) double lane[group_size];
   std::memcpy(lane, &value, sizeof lane);
   for (int i = 0; i < 8; ++i) lane[i] += lane[i + 8];
   for (int i = 0; i < 4; ++i) lane[i] += lane[i + 4];
   return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+#endif
 }
 
 // Calls body(index, count) for each group of a run: count is 16, and less only for the last.

@@ -19,7 +19,12 @@ inline constexpr std::int64_t chunk_bytes = 16384;
 // float32: the centre of a chunk is the mean of its first elements. By Cauchy-Schwarz it lies
 // within sqrt(chunk / sample) standard deviations of the chunk's mean, so the closing
 // subtraction costs at most log2(1 + chunk / sample) of a double's 53 bits.
-inline constexpr std::int64_t centre_sample = 256;
+inline constexpr std::int64_t centre_sample = 64;
+
+// float32 layer norm: rows whose scalars are worked out together, and the longest row whose
+// weight and bias are kept as doubles (two arrays of 8 KiB beside the row in L1).
+inline constexpr std::int64_t short_rows_at_once = 8;
+inline constexpr std::int64_t widened_parameters = 1024;
 
 // Column reductions: rows per chunk so that a chunk of a column tile stays in L2, and columns
 // per tile so that its accumulators stay in L1.

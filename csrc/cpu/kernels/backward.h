@@ -2,6 +2,7 @@
 // whole rows. All arithmetic is double; x^ = (x - mean) * inv_std is recomputed, never stored.
 #pragma once
 
+#include "cpu/kernels/float_backward.h"
 #include "cpu/kernels/normalise.h"
 #include "ops/layer_norm.h"
 
@@ -43,16 +44,6 @@ static void merge_slots(const double* partial, std::int64_t slots, std::int64_t 
   });
 }
 
-// Sums over a row (or a channel) of g and of g * x^.
-struct RowSums {
-  double g;
-  double gx;
-  void add(const RowSums& other) {
-    g += other.g;
-    gx += other.gx;
-  }
-};
-
 inline constexpr std::int64_t rows_together = 4;
 
 // Backward of `K` neighbouring rows of a layer norm with inner == 1.
@@ -61,7 +52,7 @@ struct RowsBackward {
   const LayerNormBackward& a;
   std::int64_t first;
 
-  NORMDROP_INLINE const T* at(const void* base, std::int64_t stride, std::int64_t row) {
+  static const T* at(const void* base, std::int64_t stride, std::int64_t row) {
     return static_cast<const T*>(base) + row * stride;
   }
 
@@ -82,6 +73,39 @@ struct RowsBackward {
       sum_gx = multiply_add(g, xh, sum_gx);
     });
     return {sum_of_lanes(sum_g), sum_of_lanes(sum_gx)};
+  }
+
+  // Whether this row may take the passes in single precision.
+  FloatStats stats() const {
+    if constexpr (sizeof(T) == 8) return {0.0f, 0.0f, 0.0f, false};
+    FloatStats stats = float_stats(a.mean[first], a.inv_std[first]);
+    if constexpr (sizeof(T) == 4) {
+      stats.usable = stats.usable &&
+                     has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first),
+                                       a.reduced);
+    }
+    return stats;
+  }
+
+  RowSums float_sums(std::int64_t begin, std::int64_t length, const FloatStats& stats) const {
+    FloatSums sums;
+    if constexpr (sizeof(T) == 4) {
+      const float* x = at(a.x, a.x_outer_stride, first) + begin;
+      const float* grad = at(a.grad_output, a.grad_output_outer_stride, first) + begin;
+      const float* weight = static_cast<const float*>(a.weight);
+      if (weight != nullptr) {
+        sums.template add_run<true>(x, grad, weight + begin, length, stats);
+      } else {
+        sums.template add_run<false>(x, grad, nullptr, length, stats);
+      }
+    }
+    return sums.total();
+  }
+
+  FloatSlopes slopes(const RowSums& sums, const FloatStats& stats) const {
+    const double reciprocal = 1.0 / static_cast<double>(a.reduced);
+    return float_slopes(stats, a.inv_std[first], a.inv_std[first], sums.g * reciprocal,
+                        sums.gx * reciprocal);
   }
 
   RowSums sums(std::int64_t begin, std::int64_t length) const {
@@ -131,11 +155,79 @@ struct RowsBackward {
     });
   }
 
+  // As write_columns, in single precision; the K rows' parameter gradients are summed in float.
+  template <int K, bool has_weight, bool parameters>
+  __attribute__((always_inline)) void write_float_columns(const FloatStats* stats,
+                                                          const FloatSlopes* slopes,
+                                                          double* grad_weight,
+                                                          double* grad_bias) const {
+    const float* weight = static_cast<const float*>(a.weight);
+    for_each_group(a.reduced, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const float_group w = has_weight ? load_float(weight + i, extent) : float_group{};
+      float_group sum_weight{};
+      float_group sum_bias{};
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) {
+        const std::int64_t row = first + k;
+        const float_group dy =
+            load_float(static_cast<const float*>(a.grad_output) +
+                           row * a.grad_output_outer_stride + i, extent);
+        const float_group near =
+            load_float(static_cast<const float*>(a.x) + row * a.x_outer_stride + i, extent) -
+            splat_float(stats[k].centre);
+        const float_group g = has_weight ? dy * w : dy;
+        const float_group rest =
+            multiply_add(near, splat_float(slopes[k].slope_x), splat_float(slopes[k].shift));
+        if constexpr (parameters) {
+          const float_group xh =
+              multiply_add(near, splat_float(stats[k].inv_std), splat_float(stats[k].offset));
+          sum_weight = multiply_add(dy, xh, sum_weight);
+          sum_bias = sum_bias + dy;
+        }
+        store_float(static_cast<float*>(a.grad_x) + row * a.grad_x_outer_stride + i,
+                    multiply_add(g, splat_float(slopes[k].slope_g), rest), extent);
+      }
+      if constexpr (parameters) store(grad_weight + i, load(grad_weight + i) + widen(sum_weight));
+      if constexpr (parameters) store(grad_bias + i, load(grad_bias + i) + widen(sum_bias));
+    });
+  }
+
+  template <int K>
+  void write_float(const FloatStats* stats, const FloatSlopes* slopes, double* grad_weight,
+                   double* grad_bias) const {
+    for_parameters(a.weight != nullptr, grad_weight != nullptr, [&](auto weight, auto wanted) {
+      write_float_columns<K, weight.is, wanted.is>(stats, slopes, grad_weight, grad_bias);
+    });
+  }
+
+  // All passes over K rows. A row's own gradients are the same whichever rows are beside it.
   template <int K>
   void run(double* grad_weight, double* grad_bias) const {
     RowSums sum[K];
-    for (int k = 0; k < K; ++k) sum[k] = RowsBackward{a, first + k}.sums(0, a.reduced);
-    write<K>(0, a.reduced, sum, grad_weight, grad_bias);
+    FloatStats stats[K];
+    FloatSlopes slopes[K];
+    bool all_float = sizeof(T) == 4;
+    for (int k = 0; k < K; ++k) {
+      const RowsBackward row{a, first + k};
+      stats[k] = row.stats();
+      if (stats[k].usable) sum[k] = row.float_sums(0, a.reduced, stats[k]);
+      slopes[k] = stats[k].usable ? row.slopes(sum[k], stats[k]) : FloatSlopes{};
+      if (!slopes[k].usable) sum[k] = row.sums(0, a.reduced);
+      all_float = all_float && slopes[k].usable;
+    }
+    if constexpr (sizeof(T) == 4) {
+      if (all_float) return write_float<K>(stats, slopes, grad_weight, grad_bias);
+    }
+    for (int k = 0; k < K; ++k) {
+      const RowsBackward row{a, first + k};
+      if constexpr (sizeof(T) == 4) {
+        if (slopes[k].usable) {
+          row.template write_float<1>(&stats[k], &slopes[k], grad_weight, grad_bias);
+          continue;
+        }
+      }
+      row.template write<1>(0, a.reduced, &sum[k], grad_weight, grad_bias);
+    }
   }
 };
 

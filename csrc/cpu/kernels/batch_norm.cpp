@@ -97,13 +97,22 @@ struct ColumnParameter {
 };
 
 template <class T, class Arguments>
-void write_rows(const Arguments& a, const ColumnNormalisers& normalisers) {
+void write_rows(const Arguments& a, ColumnNormalisers& normalisers) {
   const ColumnParameter<T> weight{static_cast<const T*>(a.weight), 1.0};
   const ColumnParameter<T> bias{static_cast<const T*>(a.bias), 0.0};
+  if constexpr (sizeof(T) == 4) {
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      normalisers.fold(c, parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0));
+    }
+  }
   parallel_for(a.batch, a.channels, [&](std::int64_t row) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride;
     T* y = static_cast<T*>(a.y) + row * a.y_batch_stride;
-    normalise_columns(x, y, a.channels, normalisers, weight, bias);
+    if constexpr (sizeof(T) == 4) {
+      normalise_folded_columns(x, y, a.channels, normalisers);
+    } else {
+      normalise_columns(x, y, a.channels, normalisers, weight, bias);
+    }
   });
 }
 
@@ -132,7 +141,7 @@ void forward_rows(const BatchNormForward& a) {
     const Moments merged = merge(&moments[channel], slots.count, a.channels);
     const Normaliser n = finish(merged, channel_runs<T>(a, channel), a.eps);
     report(a, channel, n);
-    normalisers.set(channel, n);
+    normalisers.set<T>(channel, n);
   }
   write_rows<T>(a, normalisers);
 }
@@ -155,7 +164,7 @@ template <class T>
 void inference(const BatchNormInference& a) {
   if (a.inner == 1) {
     ColumnNormalisers normalisers(a.channels);
-    for (std::int64_t c = 0; c < a.channels; ++c) normalisers.set(c, running_normaliser(a, c));
+    for (std::int64_t c = 0; c < a.channels; ++c) normalisers.set<T>(c, running_normaliser(a, c));
     return write_rows<T>(a, normalisers);
   }
   parallel_for(a.batch * a.channels, a.inner, [&](std::int64_t task) {
@@ -224,11 +233,77 @@ struct ChannelBackward {
     }
   }
 
+  // The passes in single precision; see float_backward.h.
+  FloatStats stats() const {
+    if constexpr (sizeof(T) == 8) return {0.0f, 0.0f, 0.0f, false};
+    FloatStats stats = float_stats(a.mean[channel], a.inv_std[channel]);
+    if constexpr (sizeof(T) == 4) {
+      bool ordinary = false;
+      for (std::int64_t row = 0; row < a.batch && row < 16 && !ordinary; ++row) {
+        ordinary = has_ordinary_size(grad_output(row), a.inner);
+      }
+      stats.usable = stats.usable && ordinary;
+    }
+    return stats;
+  }
+
+  RowSums float_sums(std::int64_t begin, std::int64_t end, const FloatStats& stats) const {
+    FloatSums sums;
+    if constexpr (sizeof(T) == 4) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        sums.template add_run<false>(x(row), grad_output(row), nullptr, a.inner, stats);
+      }
+    }
+    return sums.total();
+  }
+
+  FloatSlopes slopes(const RowSums& sum, const FloatStats& stats) const {
+    const double reciprocal =
+        a.frozen ? 0.0 : 1.0 / (static_cast<double>(a.batch) * static_cast<double>(a.inner));
+    return float_slopes(stats, a.inv_std[channel],
+                        a.inv_std[channel] * parameter<T>(a.weight, channel, 1.0),
+                        sum.g * reciprocal, sum.gx * reciprocal);
+  }
+
+  void write_float(std::int64_t begin, std::int64_t end, const FloatStats& stats,
+                   const FloatSlopes& slopes) const {
+    const float_group minus_centre = splat_float(-stats.centre);
+    const float_group slope_g = splat_float(slopes.slope_g);
+    const float_group slope_x = splat_float(slopes.slope_x);
+    const float_group shift = splat_float(slopes.shift);
+    for (std::int64_t row = begin; row < end; ++row) {
+      const T* values = x(row);
+      const T* grads = grad_output(row);
+      T* out = static_cast<T*>(a.grad_x) + row * a.grad_x_batch_stride + channel * a.inner;
+      for_each_group(a.inner, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+        const float_group near = load_float(values + i, extent) + minus_centre;
+        const float_group rest = multiply_add(near, slope_x, shift);
+        store_float(out + i, multiply_add(load_float(grads + i, extent), slope_g, rest), extent);
+      });
+    }
+  }
+
   void report(const RowSums& sum) const {
     if (a.grad_weight) static_cast<T*>(a.grad_weight)[channel] = static_cast<T>(sum.gx);
     if (a.grad_bias) static_cast<T*>(a.grad_bias)[channel] = static_cast<T>(sum.g);
   }
 };
+
+// How one channel's gradients are computed, once its sums are known.
+struct ChannelPlan {
+  RowSums sum;
+  FloatStats stats;
+  FloatSlopes slopes;
+};
+
+template <class T>
+void write_channel(const ChannelBackward<T>& backward, std::int64_t begin, std::int64_t end,
+                   const ChannelPlan& plan) {
+  if constexpr (sizeof(T) == 4) {
+    if (plan.slopes.usable) return backward.write_float(begin, end, plan.stats, plan.slopes);
+  }
+  backward.write(begin, end, plan.sum);
+}
 
 template <class T>
 void backward_channels(const BatchNormBackward& a) {
@@ -238,33 +313,50 @@ void backward_channels(const BatchNormBackward& a) {
     for (std::int64_t s = 0; s < slots.count; ++s) total.add(part[s]);
     return total;
   };
+  const auto slot_sums = [&](const ChannelBackward<T>& backward, std::int64_t slot,
+                             const FloatStats& stats) {
+    const std::int64_t begin = slots.begin(slot);
+    const std::int64_t end = slots.end(slot, a.batch);
+    return stats.usable ? backward.float_sums(begin, end, stats) : backward.sums(begin, end);
+  };
   Scratch<RowSums> sums(a.channels * slots.count);
-  const auto slot_sums = [&](std::int64_t task) {
-    const std::int64_t slot = task % slots.count;
-    sums[task] = ChannelBackward<T>{a, task / slots.count}.sums(slots.begin(slot),
-                                                                slots.end(slot, a.batch));
+  // The plan of a channel from its float sums, or from sums in double where those do not do.
+  const auto plan_of = [&](std::int64_t channel, const FloatStats& stats) {
+    const ChannelBackward<T> backward{a, channel};
+    RowSums* part = &sums[channel * slots.count];
+    ChannelPlan plan{sum_of_slots(part), stats, {}};
+    if (stats.usable) plan.slopes = backward.slopes(plan.sum, stats);
+    if (stats.usable && !plan.slopes.usable) {
+      for (std::int64_t s = 0; s < slots.count; ++s) part[s] = slot_sums(backward, s, {});
+      plan.sum = sum_of_slots(part);
+    }
+    backward.report(plan.sum);
+    return plan;
   };
   if (!few_channels(a.channels)) {
     parallel_for(a.channels, a.batch * a.inner, [&](std::int64_t channel) {
-      for (std::int64_t s = 0; s < slots.count; ++s) slot_sums(channel * slots.count + s);
       const ChannelBackward<T> backward{a, channel};
-      const RowSums total = sum_of_slots(&sums[channel * slots.count]);
-      backward.report(total);
-      backward.write(0, a.batch, total);
+      const FloatStats stats = backward.stats();
+      for (std::int64_t s = 0; s < slots.count; ++s) {
+        sums[channel * slots.count + s] = slot_sums(backward, s, stats);
+      }
+      write_channel(backward, 0, a.batch, plan_of(channel, stats));
     });
     return;
   }
-  parallel_for(a.channels * slots.count, slots.rows * a.inner, slot_sums);
-  Scratch<RowSums> totals(a.channels);
+  parallel_for(a.channels * slots.count, slots.rows * a.inner, [&](std::int64_t task) {
+    const ChannelBackward<T> backward{a, task / slots.count};
+    sums[task] = slot_sums(backward, task % slots.count, backward.stats());
+  });
+  Scratch<ChannelPlan> plans(a.channels);
   for (std::int64_t channel = 0; channel < a.channels; ++channel) {
-    totals[channel] = sum_of_slots(&sums[channel * slots.count]);
-    ChannelBackward<T>{a, channel}.report(totals[channel]);
+    plans[channel] = plan_of(channel, ChannelBackward<T>{a, channel}.stats());
   }
   parallel_for(a.channels * slots.count, slots.rows * a.inner, [&](std::int64_t task) {
-    const std::int64_t channel = task / slots.count;
     const std::int64_t slot = task % slots.count;
-    ChannelBackward<T>{a, channel}.write(slots.begin(slot), slots.end(slot, a.batch),
-                                         totals[channel]);
+    const std::int64_t channel = task / slots.count;
+    write_channel(ChannelBackward<T>{a, channel}, slots.begin(slot), slots.end(slot, a.batch),
+                  plans[channel]);
   });
 }
 

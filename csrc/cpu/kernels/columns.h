@@ -54,7 +54,7 @@ static void column_moments(const Block<float>& in, double* scratch, Moments* out
       for (int k = 0; k < 4; ++k) {
         const group d =
             rescale<scaled>(load(x + k * in.row_stride + j, extent), in.scale) - centres;
-        deviations = deviations + d;
+        deviations = add_by_fma(d, deviations);
         squares = multiply_add(d, d, squares);
       }
       store(deviation + j, deviations);
@@ -138,13 +138,20 @@ class ColumnNormalisers {
       : width_(padded(columns)), values_(5 * padded(columns)) {
     for (std::int64_t j = 0; j < 5 * width_; ++j) values_[j] = 0.0;
   }
+  template <class T>
   void set(std::int64_t j, const Normaliser& n) {
-    values_[j] = n.mean.high;
-    values_[width_ + j] = n.mean.low;
+    values_[j] = -n.mean.high;
+    values_[width_ + j] = sizeof(T) == 4 ? -n.mean.low * n.inv_std.high : -n.mean.low;
     values_[2 * width_ + j] = n.inv_std.high;
     values_[3 * width_ + j] = n.inv_std.low;
     values_[4 * width_ + j] = n.scale;
     scaled_ = scaled_ || n.scale != 1.0;
+  }
+  // float32 with one weight and bias per column: x^ * weight + bias becomes (x - mean) * slope +
+  // shift, one multiply-add instead of two.
+  void fold(std::int64_t j, double weight, double bias) {
+    values_[width_ + j] = values_[width_ + j] * weight + bias;
+    values_[2 * width_ + j] *= weight;
   }
   NormaliserGroups groups(std::int64_t j) const {
     const double* v = values_.data() + j;
@@ -182,6 +189,14 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
   } else {
     normalise_columns<false>(x, y, columns, n, weight_at, bias_at);
   }
+}
+
+// Columns whose weight and bias were folded in.
+NORMDROP_INLINE void normalise_folded_columns(const float* x, float* y, std::int64_t columns,
+                                              const ColumnNormalisers& n) {
+  for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+    store(y + j, normalise<float>(load(x + j, extent), n.groups(j)).high, extent);
+  });
 }
 
 }  // namespace normdrop::NORMDROP_ISA

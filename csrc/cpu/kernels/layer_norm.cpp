@@ -19,10 +19,71 @@ void report(const LayerNormForward& a, std::int64_t index, const Normaliser& n) 
   if (a.inv_std != nullptr) a.inv_std[index] = reported_inv_std(n);
 }
 
+// float32 weight and bias as doubles, once per call instead of once per row.
+class WidenedParameters {
+ public:
+  WidenedParameters(const LayerNormForward& a)
+      : values_(2 * a.reduced),
+        weight_(widen(static_cast<const float*>(a.weight), a.reduced, values_.data())),
+        bias_(widen(static_cast<const float*>(a.bias), a.reduced, values_.data() + a.reduced)) {}
+  const double* weight() const { return weight_; }
+  const double* bias() const { return bias_; }
+
+ private:
+  static const double* widen(const float* from, std::int64_t count, double* to) {
+    if (from == nullptr) return nullptr;
+    for (std::int64_t i = 0; i < count; ++i) to[i] = from[i];
+    return to;
+  }
+  Scratch<double> values_;
+  const double* weight_;
+  const double* bias_;
+};
+
+// float32 rows of one chunk: the scalars of several rows at once, so that their divisions and
+// square roots overlap. A row's bits do not depend on which rows share its batch.
+template <class P>
+void forward_short_rows(const LayerNormForward& a, const P* weight, const P* bias) {
+  const std::int64_t per_task = cpu::tuning::short_rows_at_once;
+  const double count = static_cast<double>(a.reduced);
+  const std::int64_t tasks = (a.outer + per_task - 1) / per_task;
+  parallel_for(tasks, a.reduced * per_task, [&](std::int64_t task) {
+    const std::int64_t first = task * per_task;
+    const std::int64_t rows = a.outer - first < per_task ? a.outer - first : per_task;
+    const float* x = static_cast<const float*>(a.x) + first * a.x_outer_stride;
+    float* y = static_cast<float*>(a.y) + first * a.y_outer_stride;
+    DeviationSums sums[cpu::tuning::short_rows_at_once];
+    Normaliser n[cpu::tuning::short_rows_at_once];
+    for (std::int64_t r = 0; r < rows; ++r) {
+      sums[r] = deviation_sums<false>(Runs<float>{x + r * a.x_outer_stride, 1, a.reduced, 0});
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const double offset = sums[r].total / count;
+      const double var = squares_about_mean(sums[r].square, sums[r].total, offset) / count;
+      const double inv_std = 1.0 / __builtin_sqrt(var + a.eps);
+      n[r] = {{sums[r].centre, offset}, {var + a.eps == 0.0 ? 0.0 : inv_std, 0.0}, var, 1.0};
+      if (!is_finite(var)) n[r] = normaliser_of(Runs<float>{x + r * a.x_outer_stride, 1, a.reduced, 0}, a.eps);
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      report<float>(a, first + r, n[r]);
+      normalise_run(x + r * a.x_outer_stride, y + r * a.y_outer_stride, a.reduced, n[r], weight,
+                    bias);
+    }
+  });
+}
+
 template <class T>
 void forward_rows(const LayerNormForward& a) {
   const T* weight = static_cast<const T*>(a.weight);
   const T* bias = static_cast<const T*>(a.bias);
+  if constexpr (sizeof(T) == 4) {
+    if (a.reduced <= chunk_elements<T>) {
+      const bool widened = a.reduced <= cpu::tuning::widened_parameters && a.outer > 8;
+      if (!widened) return forward_short_rows(a, weight, bias);
+      const WidenedParameters parameters(a);
+      return forward_short_rows(a, parameters.weight(), parameters.bias());
+    }
+  }
   parallel_for(a.outer, a.reduced, [&](std::int64_t row) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_outer_stride;
     T* y = static_cast<T*>(a.y) + row * a.y_outer_stride;
@@ -90,7 +151,7 @@ void forward_tile(const LayerNormForward& a, std::int64_t outer, std::int64_t be
   ColumnNormalisers normalisers(columns);
   for (std::int64_t j = 0; j < columns; ++j) {
     const Normaliser n = finish(moments[j], Runs<T>{x + j, a.reduced, 1, a.inner}, a.eps);
-    normalisers.set(j, n);
+    normalisers.set<T>(j, n);
     report<T>(a, outer * a.inner + begin + j, n);
   }
   for (std::int64_t r = 0; r < a.reduced; ++r) {

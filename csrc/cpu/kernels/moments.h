@@ -52,26 +52,44 @@ NORMDROP_INLINE double sample_mean(const Runs<T>& in) {
   return sum_of_lanes(sum) / static_cast<double>(runs * length);
 }
 
+// Sums of deviations from a centre, and of their squares.
+struct DeviationSums {
+  double centre;
+  double total;
+  double square;
+};
+
 template <bool scaled>
-NORMDROP_INLINE Moments chunk_moments(const Runs<float>& in) {
+NORMDROP_INLINE DeviationSums deviation_sums(const Runs<float>& in) {
   const double centre = sample_mean<scaled>(in);
-  const group centres = splat(centre);
+  const group minus_centre = splat(-centre);
   group deviation = splat(0.0);
   group square = splat(0.0);
   for (std::int64_t r = 0; r < in.runs; ++r) {
     const float* x = in.x + r * in.stride;
     for_each_group(in.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const group d =
-          keep(rescale<scaled>(load(x + i, extent), in.scale) - centres, extent);
-      deviation = deviation + d;
+          keep(rescale<scaled>(load(x + i, extent), in.scale) + minus_centre, extent);
+      deviation = add_by_fma(d, deviation);
       square = multiply_add(d, d, square);
     });
   }
+  return {centre, sum_of_lanes(deviation), sum_of_lanes(square)};
+}
+
+// What is left of the squares once the centre's distance from the mean is taken out.
+NORMDROP_INLINE double squares_about_mean(double square, double total, double offset) {
+  const double squares = square - total * offset;
+  return squares < 0.0 ? 0.0 : squares;
+}
+
+template <bool scaled>
+NORMDROP_INLINE Moments chunk_moments(const Runs<float>& in) {
+  const DeviationSums sums = deviation_sums<scaled>(in);
   const double count = static_cast<double>(in.runs * in.length);
-  const double total = sum_of_lanes(deviation);
-  const double offset = total / count;
-  const double squares = sum_of_lanes(square) - total * offset;
-  return {count, two_sum(centre, offset), squares < 0.0 ? 0.0 : squares};
+  const double offset = sums.total / count;
+  return {count, two_sum(sums.centre, offset),
+          squares_about_mean(sums.square, sums.total, offset)};
 }
 
 template <bool scaled>
@@ -108,8 +126,12 @@ struct ChunkPlan {
 };
 
 template <class T>
+inline constexpr std::int64_t chunk_elements =
+    cpu::tuning::chunk_bytes / static_cast<std::int64_t>(sizeof(T));
+
+template <class T>
 NORMDROP_INLINE ChunkPlan plan_chunks(std::int64_t runs, std::int64_t length) {
-  constexpr std::int64_t chunk = cpu::tuning::chunk_bytes / static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t chunk = chunk_elements<T>;
   if (length > chunk) {
     const std::int64_t per_run = (length + chunk - 1) / chunk;
     return {1, chunk, per_run, runs * per_run};
@@ -150,6 +172,7 @@ static inline Moments merge(const Moments* chunk, std::int64_t chunks, std::int6
 
 template <bool scaled, class T>
 static Moments run_moments(const Runs<T>& in) {
+  if (in.runs == 1 && in.length <= chunk_elements<T>) return chunk_moments<scaled>(in);
   const ChunkPlan plan = plan_chunks<T>(in.runs, in.length);
   if (plan.chunks == 1) return chunk_moments<scaled>(in);
   Scratch<Moments> chunk(plan.chunks);

@@ -13,21 +13,26 @@ struct normalised {
 };
 
 struct NormaliserGroups {
-  group mean_high;
-  group mean_low;
+  group minus_mean_high;
+  group minus_mean_low;  // float32: times inv_std
   group inv_std_high;
   group inv_std_low;
 };
 
-NORMDROP_INLINE NormaliserGroups splat(const Normaliser& n) {
-  return {splat(n.mean.high), splat(n.mean.low), splat(n.inv_std.high), splat(n.inv_std.low)};
+template <class T>
+NORMDROP_INLINE NormaliserGroups groups_of(const Normaliser& n) {
+  const double low = sizeof(T) == 4 ? n.mean.low * n.inv_std.high : n.mean.low;
+  return {splat(-n.mean.high), splat(-low), splat(n.inv_std.high), splat(n.inv_std.low)};
 }
 
 template <class T>
 NORMDROP_INLINE normalised normalise(group x, const NormaliserGroups& n) {
-  const group deviation = (x - n.mean_high) - n.mean_low;
+  const group near = add_by_fma(x, n.minus_mean_high);
+  if constexpr (sizeof(T) == 4) {
+    return {multiply_add(near, n.inv_std_high, n.minus_mean_low), group{}};
+  }
+  const group deviation = near + n.minus_mean_low;
   const group high = deviation * n.inv_std_high;
-  if constexpr (sizeof(T) == 4) return {high, group{}};
   if constexpr (!has_fma) return {high, deviation * n.inv_std_low};
   const group rest = multiply_add(deviation, n.inv_std_high, splat(0.0) - high);
   return {high, multiply_add(deviation, n.inv_std_low, rest)};
@@ -63,11 +68,11 @@ NORMDROP_INLINE void for_parameters(bool weight, bool bias, Body&& body) {
   body(truth<false>{}, truth<false>{});
 }
 
-// A run with a weight and a bias for each element; either may be null.
-template <bool scaled, class T>
+// A run with a weight and a bias for each element, in T or already in double; either may be null.
+template <bool scaled, class T, class P>
 NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
-                                   const T* weight, const T* bias) {
-  const NormaliserGroups groups = splat(n);
+                                   const P* weight, const P* bias) {
+  const NormaliserGroups groups = groups_of<T>(n);
   for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
     for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const group value = rescale<scaled>(load(x + i, extent), n.scale);
@@ -78,9 +83,9 @@ NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const 
   });
 }
 
-template <class T>
+template <class T, class P>
 NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
-                                   const T* weight, const T* bias) {
+                                   const P* weight, const P* bias) {
   if (n.scale == 1.0) {
     normalise_run<false>(x, y, length, n, weight, bias);
   } else {
@@ -92,7 +97,18 @@ NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const 
 template <bool scaled, class T>
 NORMDROP_INLINE void normalise_channel_run(const T* x, T* y, std::int64_t length,
                                            const Normaliser& n, double weight, double bias) {
-  const NormaliserGroups groups = splat(n);
+  if constexpr (sizeof(T) == 4) {
+    const group minus_mean = splat(-n.mean.high);
+    const double slope = n.inv_std.high * weight;
+    const group slopes = splat(slope);
+    const group shifts = splat(bias - n.mean.low * slope);
+    for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      store(y + i, multiply_add(add_by_fma(load(x + i, extent), minus_mean), slopes, shifts),
+            extent);
+    });
+    return;
+  }
+  const NormaliserGroups groups = groups_of<T>(n);
   const group weights = splat(weight);
   const group biases = splat(bias);
   for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {

@@ -1,0 +1,116 @@
+// The float32 backward passes in single precision, where the numbers allow it.
+//
+// x^ is taken as (x - centre) * inv_std + offset with centre = float(mean), so that a large mean
+// cancels exactly; sums run in float over at most 16 terms a lane and are then widened. Errors stay
+// within about 4 of the 8 units that gradients have (docs/numerics.md). A row whose magnitudes
+// come near the ends of float's range is left to the passes in double.
+#pragma once
+
+#include "cpu/kernels/moments.h"
+#include "cpu/simd_float.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+struct RowSums {
+  double g;
+  double gx;
+  void add(const RowSums& other) {
+    g += other.g;
+    gx += other.gx;
+  }
+};
+
+NORMDROP_INLINE bool within(double value, double low, double high) {
+  const double magnitude = value < 0.0 ? -value : value;
+  return magnitude >= low && magnitude <= high;
+}
+
+// Statistics of one row or channel as floats.
+struct FloatStats {
+  float centre;
+  float inv_std;
+  float offset;
+  bool usable;
+};
+
+NORMDROP_INLINE FloatStats float_stats(double mean, double inv_std) {
+  if (!has_fma || !within(inv_std, 0x1p-30, 0x1p+30) || !within(mean * inv_std, 0.0, 0x1p+10)) {
+    return {0.0f, 0.0f, 0.0f, false};
+  }
+  const float centre = static_cast<float>(mean);
+  const double rest = mean - static_cast<double>(centre);
+  return {centre, static_cast<float>(inv_std), static_cast<float>(-rest * inv_std), true};
+}
+
+// grad_x = g * slope_g + (x - centre) * slope_x + shift, for g the gradient of x^ (or of y, with
+// the weight in `factor`).
+struct FloatSlopes {
+  float slope_g;
+  float slope_x;
+  float shift;
+  bool usable;
+};
+
+NORMDROP_INLINE FloatSlopes float_slopes(const FloatStats& stats, double inv_std, double factor,
+                                         double mean_g, double mean_gx) {
+  const double slope_x = -factor * mean_gx * inv_std;
+  const double shift = -factor * (mean_g + mean_gx * static_cast<double>(stats.offset));
+  const bool usable = stats.usable && (factor == 0.0 || within(factor, 0x1p-40, 0x1p+40)) &&
+                      within(slope_x, 0.0, 0x1p+60) && within(shift, 0.0, 0x1p+60);
+  return {static_cast<float>(factor), static_cast<float>(slope_x), static_cast<float>(shift),
+          usable};
+}
+
+// Whether any of the first gradients is large enough to keep all rounding above underflow.
+NORMDROP_INLINE bool has_ordinary_size(const float* values, std::int64_t length) {
+  const std::int64_t looked_at = length < 64 ? length : 64;
+  float largest = 0.0f;
+  for (std::int64_t i = 0; i < looked_at; ++i) {
+    const float magnitude = values[i] < 0.0f ? -values[i] : values[i];
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest >= 0x1p-60f && largest <= 0x1p+40f;
+}
+
+inline constexpr std::int64_t float_block = 512;  // 16 terms a lane in each of two accumulators
+
+struct FloatSums {
+  group g = splat(0.0);
+  group gx = splat(0.0);
+
+  // Adds one run; `weight` may be null.
+  template <bool has_weight>
+  NORMDROP_LAMBDA_INLINE void add_run(const float* x, const float* grad, const float* weight,
+                                      std::int64_t length, const FloatStats& stats) {
+    const float_group centre = splat_float(stats.centre);
+    const float_group inv_std = splat_float(stats.inv_std);
+    const float_group offset = splat_float(stats.offset);
+    for (std::int64_t begin = 0; begin < length; begin += float_block) {
+      const std::int64_t count = length - begin < float_block ? length - begin : float_block;
+      float_group sum_g[2] = {};
+      float_group sum_gx[2] = {};
+      const auto term = [&](std::int64_t i, auto extent, int which) NORMDROP_LAMBDA_INLINE {
+        float_group value = load_float(grad + begin + i, extent);
+        if constexpr (has_weight) value = value * load_float(weight + begin + i, extent);
+        const float_group xh =
+            multiply_add(load_float(x + begin + i, extent) - centre, inv_std, offset);
+        sum_g[which] = sum_g[which] + value;
+        sum_gx[which] = multiply_add(value, xh, sum_gx[which]);
+      };
+      std::int64_t i = 0;
+      for (; i + 2 * group_size <= count; i += 2 * group_size) {
+        term(i, full_group{}, 0);
+        term(i + group_size, full_group{}, 1);
+      }
+      for_each_group(count - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
+        term(i + k, extent, 0);
+      });
+      g = g + widen(sum_g[0] + sum_g[1]);
+      gx = gx + widen(sum_gx[0] + sum_gx[1]);
+    }
+  }
+
+  RowSums total() const { return {sum_of_lanes(g), sum_of_lanes(gx)}; }
+};
+
+}  // namespace normdrop::NORMDROP_ISA

@@ -1,0 +1,116 @@
+// A group of 16 floats, for passes whose error budget allows single precision: the same lanes as
+// a group of doubles, half the registers and no conversions.
+#pragma once
+
+#include "cpu/simd.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+inline constexpr int float_parts = group_size * 4 / vector_bytes;
+
+using f32 = float __attribute__((vector_size(vector_bytes)));
+
+struct float_group {
+  f32 part[float_parts];
+};
+
+#define NORMDROP_EACH_FLOAT_PART _Pragma("GCC unroll 4") for (int p = 0; p < float_parts; ++p)
+
+NORMDROP_INLINE float_group splat_float(float value) {
+  float_group result;
+  NORMDROP_EACH_FLOAT_PART result.part[p] = value - f32{};
+  return result;
+}
+
+NORMDROP_INLINE float_group operator+(float_group a, float_group b) {
+  NORMDROP_EACH_FLOAT_PART a.part[p] += b.part[p];
+  return a;
+}
+
+NORMDROP_INLINE float_group operator-(float_group a, float_group b) {
+  NORMDROP_EACH_FLOAT_PART a.part[p] -= b.part[p];
+  return a;
+}
+
+NORMDROP_INLINE float_group operator*(float_group a, float_group b) {
+  NORMDROP_EACH_FLOAT_PART a.part[p] *= b.part[p];
+  return a;
+}
+
+NORMDROP_INLINE float_group multiply_add(float_group a, float_group b, float_group c) {
+#if defined(__AVX512F__)
+  c.part[0] = _mm512_fmadd_ps(a.part[0], b.part[0], c.part[0]);
+#elif defined(__AVX2__)
+  NORMDROP_EACH_FLOAT_PART c.part[p] = _mm256_fmadd_ps(a.part[p], b.part[p], c.part[p]);
+#else
+  NORMDROP_EACH_FLOAT_PART c.part[p] = a.part[p] * b.part[p] + c.part[p];
+#endif
+  return c;
+}
+
+NORMDROP_INLINE float_group load_float(const float* source) {
+  float_group result;
+  NORMDROP_EACH_FLOAT_PART {
+    std::memcpy(&result.part[p], source + p * (vector_bytes / 4), vector_bytes);
+  }
+  return result;
+}
+
+NORMDROP_INLINE void store_float(float* target, float_group value) {
+  NORMDROP_EACH_FLOAT_PART {
+    std::memcpy(target + p * (vector_bytes / 4), &value.part[p], vector_bytes);
+  }
+}
+
+// Lanes behind the end of a run are read as 0 and not written.
+template <class Extent>
+NORMDROP_INLINE float_group load_float(const float* source, Extent extent) {
+  if constexpr (Extent::full) {
+    return load_float(source);
+  } else {
+#if defined(__AVX512F__)
+    const auto mask = static_cast<__mmask16>((1u << extent.count) - 1u);
+    return {{_mm512_maskz_loadu_ps(mask, source)}};
+#else
+    alignas(64) float padded[group_size] = {};
+    for (int i = 0; i < extent.count; ++i) padded[i] = source[i];
+    return load_float(padded);
+#endif
+  }
+}
+
+template <class Extent>
+NORMDROP_INLINE void store_float(float* target, float_group value, Extent extent) {
+  if constexpr (Extent::full) {
+    store_float(target, value);
+  } else {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(target, static_cast<__mmask16>((1u << extent.count) - 1u),
+                          value.part[0]);
+#else
+    alignas(64) float padded[group_size];
+    store_float(padded, value);
+    for (int i = 0; i < extent.count; ++i) target[i] = padded[i];
+#endif
+  }
+}
+
+NORMDROP_INLINE group widen(float_group value) {
+  group result;
+#if defined(__AVX512F__)
+  result.part[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(value.part[0]));
+  result.part[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(value.part[0], 1));
+#elif defined(__AVX2__)
+  NORMDROP_EACH_FLOAT_PART {
+    result.part[2 * p] = _mm256_cvtps_pd(_mm256_castps256_ps128(value.part[p]));
+    result.part[2 * p + 1] = _mm256_cvtps_pd(_mm256_extractf128_ps(value.part[p], 1));
+  }
+#else
+  alignas(64) float lane[group_size];
+  store_float(lane, value);
+  result = load(lane);
+#endif
+  return result;
+}
+
+}  // namespace normdrop::NORMDROP_ISA

@@ -1,0 +1,13 @@
+"""Layers with parameters and state over the functions of :mod:`normdrop.functional`.
+
+Every layer is called as ``layer(x, training=True)`` and differentiated by
+``layer.backward(grad_output)``; ``parameters()``, ``gradients()`` and ``state_dict()`` hold its
+arrays under the names PyTorch uses. A new layer is a subclass of :class:`Layer` with two methods.
+"""
+
+from normdrop.layers.base import Layer
+from normdrop.layers.batch_norm import BatchNorm
+from normdrop.layers.dropout import Dropout
+from normdrop.layers.layer_norm import LayerNorm
+
+__all__ = ["BatchNorm", "Dropout", "Layer", "LayerNorm"]

@@ -1,0 +1,113 @@
+"""Inverted dropout with a counter-based generator: the mask is a function of (seed, call)."""
+
+from __future__ import annotations
+
+import secrets
+from fractions import Fraction
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .moments import AnyArray
+from .philox import words_by_index
+
+RandomSource = None | int | tuple[int, int] | np.random.Generator
+
+
+class ReferenceMask(NamedTuple):
+    """Which elements were kept, by the numbers from which that is recomputed."""
+
+    seed: int
+    call: int
+    p: float
+    shape: tuple[int, ...]
+
+    @property
+    def keep(self) -> npt.NDArray[np.bool_]:
+        """True where an element is kept."""
+        return keep_mask(self.seed, self.call, self.p, self.shape)
+
+    @property
+    def scale(self) -> float:
+        """What a kept element is multiplied by."""
+        threshold = keep_threshold(self.p)
+        return 2.0**32 / threshold if threshold else 0.0
+
+    def packed(self) -> npt.NDArray[np.uint8]:
+        """Eight elements a byte in C order, the lowest bit first."""
+        return np.packbits(self.keep, axis=None, bitorder="little")
+
+
+class _Mask(Protocol):
+    """Anything that says how a mask was drawn: a DropoutMask or a ReferenceMask."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def call(self) -> int: ...
+    @property
+    def p(self) -> float: ...
+
+
+def keep_threshold(p: float) -> int:
+    """Return the number, 0 .. 2**32, below which a word means that its element is kept."""
+    return round((1.0 - p) * 2.0**32)  # Python rounds halves to even
+
+
+def keep_mask(
+    seed: int, call: int, p: float, shape: tuple[int, ...], *, first: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Draw the mask of elements ``first ...`` in C order, whatever the strides of the data."""
+    count = int(np.prod(shape))
+    words = words_by_index(seed, call, first, count)
+    return (words.astype(np.uint64) < np.uint64(keep_threshold(p))).reshape(shape)
+
+
+def dropout(x: AnyArray, p: float = 0.5, *, rng: RandomSource = None) -> AnyArray:
+    """Drop each element with probability ``p`` and scale the others so that E[y] = x."""
+    return dropout_forward(x, p, rng=rng)[0]
+
+
+def dropout_forward(
+    x: AnyArray, p: float = 0.5, *, rng: RandomSource = None
+) -> tuple[AnyArray, ReferenceMask]:
+    """``dropout`` together with its mask."""
+    seed, call = _seed_and_call(rng)
+    mask = ReferenceMask(seed, call, p, x.shape)
+    return dropout_backward(x, mask), mask
+
+
+def dropout_backward(grad_output: AnyArray, mask: _Mask) -> AnyArray:
+    """Pass the gradient through the same mask and scale.
+
+    Scale and product are rounded to the dtype; a dropped element is 0 whatever it was, which is
+    why this selects and does not multiply by the mask (inf * 0 would be NaN).
+    """
+    keep = keep_mask(mask.seed, mask.call, mask.p, grad_output.shape)
+    scale = scale_in(mask.p, grad_output.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = grad_output * scale
+    result: AnyArray = np.where(keep, scaled, np.zeros_like(scale))
+    return result
+
+
+def scale_in(p: float, dtype: npt.DTypeLike) -> Any:
+    """Round ``2**32 / threshold`` once to a dtype: the nearest number, found exactly."""
+    threshold = keep_threshold(p)
+    if threshold == 0:
+        return np.zeros((), dtype)[()]
+    exact = Fraction(2**32, threshold)
+    near = np.array(2.0**32 / threshold, dtype)[()]
+    candidates = (near, np.nextafter(near, near * 0), np.nextafter(near, near * 2))
+    return min(candidates, key=lambda candidate: abs(Fraction(float(candidate)) - exact))
+
+
+def _seed_and_call(rng: RandomSource) -> tuple[int, int]:
+    if rng is None:
+        return secrets.randbits(64), 0
+    if isinstance(rng, tuple):
+        return int(rng[0]), int(rng[1])
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(0, 2**64, dtype=np.uint64)), 0
+    return int(rng), 0

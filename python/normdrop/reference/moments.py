@@ -1,0 +1,55 @@
+"""What every centred norm shares: moments over some axes, the affine map and the gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+AnyArray = npt.NDArray[Any]
+Axes = tuple[int, ...]
+
+
+def mean_over(values: FloatArray, axes: Axes) -> FloatArray:
+    """Mean with the axes kept; NaN over nothing, without NumPy's warning."""
+    count = np.prod([values.shape[axis] for axis in axes], dtype=np.float64)
+    return np.asarray(values.sum(axes, keepdims=True) / count)
+
+
+def moments(x: FloatArray, axes: Axes) -> tuple[FloatArray, FloatArray]:
+    """Mean and biased variance with the axes kept.
+
+    The mean is corrected by the mean of what is left after subtracting it, so that a constant
+    row has exactly its constant as the mean and 0 as the variance.
+    """
+    mean = mean_over(x, axes)
+    mean = mean + mean_over(x - mean, axes)
+    return mean, mean_over((x - mean) ** 2, axes)
+
+
+def normalise(x: FloatArray, mean: FloatArray, inv_std: FloatArray) -> FloatArray:
+    """``(x - mean) * inv_std``, where 0 stays 0 even if inv_std is infinite."""
+    centred = x - mean
+    return np.where(centred == 0.0, 0.0, centred * inv_std)
+
+
+def along(parameter: AnyArray | None, axes: Axes, ndim: int, default: float) -> FloatArray:
+    """Shape a parameter that lives on the axes so that it broadcasts against x."""
+    if parameter is None:
+        return np.full((1,) * ndim, default)
+    values = np.asarray(parameter, np.float64)
+    shape = [1] * ndim
+    for axis, size in zip(axes, values.shape, strict=True):
+        shape[axis] = size
+    return values.reshape(shape)
+
+
+def gradient_of_x(
+    grad: FloatArray, x_hat: FloatArray, inv_std: FloatArray, axes: Axes
+) -> FloatArray:
+    """Gradient through a centred norm; ``grad`` is the gradient of ``x_hat``."""
+    mean_grad = mean_over(grad, axes)
+    mean_product = mean_over(grad * x_hat, axes)
+    return (grad - mean_grad - x_hat * mean_product) * inv_std

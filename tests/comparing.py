@@ -1,0 +1,195 @@
+"""Assertions that several test files share: same bits, and whole calls against the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from oracles import Exact, error_in_roundoffs, error_in_units, unit_in_last_place
+from tolerances import LIMITS, limits
+
+import normdrop as nd
+from normdrop import reference
+
+Array = npt.NDArray[Any]
+Axes = tuple[int, ...]
+
+
+# Bits --------------------------------------------------------------------------------------------
+
+
+def assert_same_bits(got: Any, expected: Any, message: str = "") -> None:
+    """Equal in dtype, shape and every bit, NaN and the sign of 0 included; walks tuples."""
+    if isinstance(expected, tuple):
+        assert len(got) == len(expected)
+        for left, right in zip(got, expected, strict=True):
+            assert_same_bits(left, right, message)
+        return
+    if not isinstance(expected, np.ndarray):
+        assert got == expected, message
+        return
+    assert got.dtype == expected.dtype and got.shape == expected.shape, message
+    different = _bits(got) != _bits(expected)
+    where = np.argwhere(different)[:3].tolist()
+    assert not different.any(), f"{message}: {int(different.sum())} elements differ, at {where}"
+
+
+def _bits(array: Array) -> Array:
+    """The bits of every number, with one pattern for all NaNs: their payload means nothing."""
+    if array.dtype.kind != "f":
+        return array
+    numbers = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
+    return np.ascontiguousarray(numbers).view(f"u{array.itemsize}").reshape(array.shape)
+
+
+def assert_within(errors: Array | float, limit: float, message: str = "") -> None:
+    """The worst error is within a limit of ``tolerances``."""
+    worst = float(np.max(errors, initial=0.0))
+    assert worst <= limit, f"{message}: error {worst:.4g}, limit {limit:.4g}"
+
+
+# Errors against the reference ------------------------------------------------------------------
+
+
+def rounded(high: Array, scale: Array) -> Exact:
+    """What the reference says, as if it were exact."""
+    return Exact(high, np.zeros(high.shape), np.broadcast_to(scale, high.shape))
+
+
+def forward_units(got: Array, y: Array, y_without_bias: Array) -> Array:
+    """Units between a result and the reference, given the reference with and without bias."""
+    bias = y - y_without_bias
+    scale = np.maximum(np.maximum(np.abs(y), np.abs(y_without_bias)), np.abs(bias))
+    return error_in_units(got, rounded(y, scale))
+
+
+def gradient_roundoffs(
+    got: Array, expected: Array, grad: Array, x: Array, mean: Array, inv_std: Array, axes: Axes
+) -> Array:
+    """Roundoffs between a gradient of x and the reference.
+
+    ``grad`` is grad_output * weight; ``mean`` and ``inv_std`` broadcast against x.
+    """
+    x_hat = (x.astype(np.float64) - mean) * inv_std
+    mean_grad = np.abs(grad).mean(axes, keepdims=True)
+    mean_product = np.abs(grad * x_hat).mean(axes, keepdims=True)
+    spread = np.abs(grad) + mean_grad + np.abs(x_hat) * mean_product
+    return error_in_roundoffs(got, rounded(expected, spread * inv_std))
+
+
+def parameter_roundoffs(got: Array, expected: Array, terms: Array, axes: Axes) -> Array:
+    """Roundoffs between a gradient of weight or bias and the reference."""
+    return error_in_roundoffs(got, rounded(expected, np.abs(terms).sum(axes)))
+
+
+def assert_statistics(got: Array, expected: Array, scale: Array, message: str) -> None:
+    """Statistics are double whatever the dtype of x, and the reference is too."""
+    assert got.dtype == np.float64 and got.shape == expected.shape, message
+    error = np.abs(got - expected) / unit_in_last_place(scale, np.float64)
+    assert_within(error, LIMITS["float64"].reference, message)
+
+
+def along(parameter: Array | None, axes: Axes, ndim: int) -> Array:
+    """A parameter in double, shaped to broadcast against x; 1 where there is none."""
+    if parameter is None:
+        return np.ones((1,) * ndim)
+    sizes = iter(parameter.shape)
+    shape = [next(sizes) if i in axes else 1 for i in range(ndim)]
+    return parameter.astype(np.float64).reshape(shape)
+
+
+def split_axes(axis: int | Axes, ndim: int) -> tuple[Axes, Axes]:
+    """The axes named, and the others."""
+    named = axis if isinstance(axis, tuple) else (axis,)
+    inside = tuple(sorted(i % ndim for i in named))
+    return inside, tuple(i for i in range(ndim) if i not in inside)
+
+
+# Whole calls against the reference -----------------------------------------------------------------
+
+
+def check_layer_norm(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    grad: Array,
+    *,
+    axis: int | Axes = -1,
+    eps: float = 1e-5,
+) -> None:
+    """Forward, statistics and gradients of one call."""
+    inside, outside = split_axes(axis, x.ndim)
+    y, stats = nd.layer_norm_forward(x, weight, bias, axis=axis, eps=eps)
+    expected, expected_stats = reference.layer_norm_forward(x, weight, bias, axis=axis, eps=eps)
+    plain = reference.layer_norm(x, weight, None, axis=axis, eps=eps)
+    assert y.dtype == x.dtype and y.shape == x.shape
+    assert_within(forward_units(y, expected, plain), limits(x.dtype).reference, "y")
+    assert_statistics(stats.mean, expected_stats.mean, np.abs(x).mean(inside), "mean")
+    assert_statistics(stats.inv_std, expected_stats.inv_std, expected_stats.inv_std, "inv_std")
+    got = nd.layer_norm_backward(grad, x, stats, weight, axis=axis, bias=bias is not None)
+    want = reference.layer_norm_backward(
+        grad, x, stats, weight, axis=axis, bias=bias is not None
+    )
+    mean, inv_std = (np.expand_dims(value, inside) for value in stats)
+    check_gradients(got, want, grad, x, weight, (mean, inv_std), inside, outside, inside)
+
+
+def check_batch_norm(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    grad: Array,
+    *,
+    channel_axis: int = 1,
+    eps: float = 1e-5,
+    frozen: bool = False,
+) -> None:
+    """Training forward, statistics and gradients of one call."""
+    channel, others = split_axes(channel_axis, x.ndim)
+    options: dict[str, Any] = {"channel_axis": channel_axis, "eps": eps}
+    y, stats = nd.batch_norm_forward(x, weight, bias, **options)
+    expected, expected_stats = reference.batch_norm_forward(x, weight, bias, **options)
+    plain, _ = reference.batch_norm_forward(x, weight, None, **options)
+    assert y.dtype == x.dtype and y.shape == x.shape and stats.count == expected_stats.count
+    assert_within(forward_units(y, expected, plain), limits(x.dtype).reference, "y")
+    assert_statistics(stats.mean, expected_stats.mean, np.abs(x).mean(others), "mean")
+    for name in ("var", "inv_std"):
+        exact = getattr(expected_stats, name)
+        assert_statistics(getattr(stats, name), exact, exact, name)
+    backward: dict[str, Any] = {
+        "channel_axis": channel_axis, "frozen": frozen, "bias": bias is not None
+    }  # fmt: skip
+    got = nd.batch_norm_backward(grad, x, stats, weight, **backward)
+    want = reference.batch_norm_backward(grad, x, stats, weight, **backward)
+    shaped = (along(stats.mean, channel, x.ndim), along(stats.inv_std, channel, x.ndim))
+    check_gradients(got, want, grad, x, weight, shaped, channel, others, others)
+
+
+def check_gradients(
+    got: nd.Gradients,
+    want: nd.Gradients,
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    stats: tuple[Array, Array],
+    parameter_axes: Axes,
+    summed_axes: Axes,
+    reduced_axes: Axes,
+) -> None:
+    """All three gradients of a norm against the reference's."""
+    # The reference is as inexact as a float64 kernel: its own error is in the wider limit.
+    own = limits(x.dtype)
+    factor = own.reference / own.forward
+    weighted = grad * along(weight, parameter_axes, x.ndim)
+    assert got.x.dtype == x.dtype and got.x.shape == x.shape
+    errors = gradient_roundoffs(got.x, want.x, weighted, x, *stats, reduced_axes)
+    assert_within(errors, own.gradient * factor, "grad x")
+    terms = {"weight": grad * (x.astype(np.float64) - stats[0]) * stats[1], "bias": grad}
+    for name, term in terms.items():
+        left, right = getattr(got, name), getattr(want, name)
+        assert (left is None) == (right is None), f"gradient of {name}"
+        if right is not None:
+            assert left.dtype == x.dtype and left.shape == right.shape
+            errors = parameter_roundoffs(left, right, term, summed_axes)
+            assert_within(errors, own.parameter_gradient * factor, f"grad {name}")

@@ -1,0 +1,357 @@
+"""Every element against exact answers, on ordinary rows and on those that broke other packages.
+
+The oracles compute with rationals, so each row is solved once and serves every backend.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from cases import Row, adversarial_rows, normal, parameter, tiny_rows
+from comparing import assert_within
+from oracles import (
+    Exact,
+    ExactStatistics,
+    error_in_roundoffs,
+    error_in_units,
+    exact_affine,
+    exact_dot,
+    exact_gradient,
+    exact_normalise,
+    exact_weight_gradient,
+    long_normalise,
+    statistics_units,
+)
+from tolerances import PERTURBATION, limits
+
+import normdrop as nd
+
+LENGTH = 770  # 7 * 110, so that a channel can be cut into images; no multiple of 4 vectors
+
+
+class Solved(NamedTuple):
+    """A row with its exact answers, plain and with weight and bias of either kind."""
+
+    row: Row
+    weight: np.ndarray
+    bias: np.ndarray
+    statistics: ExactStatistics
+    plain: Exact
+    affine: Exact
+    scalar: Exact  # weight[0] and bias[0] for the whole row, as a channel has them
+
+
+@lru_cache(maxsize=None)
+def solved(dtype: type) -> dict[str, Solved]:
+    return {row.name: solve(row) for row in adversarial_rows(dtype, LENGTH) + tiny_rows(dtype)}
+
+
+def solve(row: Row) -> Solved:
+    size, dtype = row.values.shape, row.values.dtype
+    weight, bias = parameter(size, dtype, "weight"), parameter(size, dtype, "bias")
+    plain, statistics = exact_normalise(row.values, eps=row.eps)
+    affine, _ = exact_normalise(row.values, weight, bias, eps=row.eps)
+    scalar, _ = exact_normalise(row.values, weight[:1], bias[:1], eps=row.eps)
+    return Solved(row, weight, bias, statistics, plain, affine, scalar)
+
+
+NAMES = {dtype: list(solved(dtype)) for dtype in (np.float32, np.float64)}
+EVERY_ROW = pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(dtype, name) for dtype, names in NAMES.items() for name in names],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+
+
+def assert_statistics(case: Solved, mean: float, inv_std: float, var: float | None = None) -> None:
+    limit = limits(case.row.values.dtype)
+    values = np.abs(case.row.values.astype(np.float64))
+    largest = values.max()
+    magnitude = float(np.mean(values / largest) * largest) if largest else 0.0  # no overflow
+    assert_within(statistics_units(mean, case.statistics.mean, magnitude), limit.mean, "mean")
+    assert_within(statistics_units(inv_std, case.statistics.inv_std), limit.inv_std, "inv_std")
+    if var is not None:
+        assert var >= 0
+        assert_within(statistics_units(var, case.statistics.var), 2 * limit.inv_std, "var")
+
+
+# Forward -------------------------------------------------------------------------------------------
+
+
+@EVERY_ROW
+def test_layer_norm_of_rows(name, dtype, backend):
+    """Offsets, outliers, ranges, ramps, subnormals: A1, A2, A6 to A12, A14, A16 by row."""
+    case = solved(dtype)[name]
+    x = np.stack([normal(case.row.values.shape, dtype, "other"), case.row.values])
+    for weight, bias, exact in ((None, None, case.plain), (case.weight, case.bias, case.affine)):
+        y, stats = nd.layer_norm_forward(x, weight, bias, eps=case.row.eps)
+        assert_within(error_in_units(y[1], exact), limits(dtype).forward, name)
+        assert_statistics(case, float(stats.mean[1]), float(stats.inv_std[1]))
+
+
+@EVERY_ROW
+def test_layer_norm_of_columns(name, dtype, backend):
+    """Channels first: the same rows, strided through memory beside others."""
+    case = solved(dtype)[name]
+    x = np.repeat(normal((2, case.row.values.size, 1), dtype, "other"), 19, axis=2)
+    x[1, :, 17] = case.row.values
+    for weight, bias, exact in ((None, None, case.plain), (case.weight, case.bias, case.affine)):
+        y, stats = nd.layer_norm_forward(x, weight, bias, axis=1, eps=case.row.eps)
+        assert_within(error_in_units(y[1, :, 17], exact), limits(dtype).forward, name)
+        assert_statistics(case, float(stats.mean[1, 17]), float(stats.inv_std[1, 17]))
+
+
+def as_channel(values: np.ndarray, layout: str) -> tuple[np.ndarray, int, tuple]:
+    """x with the values as channel 1 of 3, the channel axis and the index of the channel."""
+    images = 7 if values.size % 7 == 0 else 1
+    shape = (values.size, 3) if layout == "columns" else (images, 3, values.size // images)
+    x = np.ones(shape, values.dtype)
+    x[:, 0], x[:, 2] = 5.0, normal(x[:, 2].shape, values.dtype, "other")
+    index = (slice(None), 1)
+    x[index] = values.reshape(x[index].shape)
+    return x, 1, index
+
+
+@pytest.mark.parametrize("layout", ["columns", "images"])
+@EVERY_ROW
+def test_batch_norm_of_channels(name, dtype, layout, backend):
+    """The layout and the number of channels decided which formula was used (A9)."""
+    case = solved(dtype)[name]
+    if case.row.values.size < 2:
+        pytest.skip("training needs two values per channel")
+    x, axis, index = as_channel(case.row.values, layout)
+    for weight, bias, exact in ((None, None, case.plain), (case.weight, case.bias, case.scalar)):
+        w, b = (None if v is None else np.full(3, v[0]) for v in (weight, bias))
+        y, stats = nd.batch_norm_forward(x, w, b, channel_axis=axis, eps=case.row.eps)
+        assert_within(error_in_units(y[index].ravel(), exact), limits(dtype).forward, name)
+        mean, var, inv_std = (float(value[1]) for value in stats[:3])
+        assert_statistics(case, mean, inv_std, var)
+
+
+@EVERY_ROW
+def test_batch_norm_inference(name, dtype, backend):
+    """Statistics as passed, close to the data: x - mean must not be rounded in float32."""
+    case = solved(dtype)[name]
+    mean, var = case.statistics.mean, min(case.statistics.var, 1e300)
+    with np.errstate(over="ignore"):
+        running = [np.array([1.0, value, 1.0]) for value in (mean, var)]
+    x, axis, index = as_channel(case.row.values, "images")
+    weight, bias = np.full(3, case.weight[0]), np.full(3, case.bias[0])
+    exact = exact_affine(case.row.values, mean, var, weight[:1], bias[:1], eps=1e-5)
+    y = nd.batch_norm(x, *running, weight, bias, channel_axis=axis, eps=1e-5)
+    assert_within(error_in_units(y[index].ravel(), exact), limits(dtype).forward, name)
+
+
+LENGTHS = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 63, 65, 100, 127, 129, 333, 1000, 4096]
+
+
+@lru_cache(maxsize=None)
+def ordinary(dtype: type, length: int) -> Solved:
+    return solve(Row("ordinary", normal((length,), dtype, "ordinary", offset=0.7)))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_ordinary_rows_of_many_lengths(length, dtype, backend):
+    case = ordinary(dtype, length)
+    x = np.stack([case.row.values] * 3)
+    y, stats = nd.layer_norm_forward(x, case.weight, case.bias)
+    for row in y:
+        assert_within(error_in_units(row, case.affine), limits(dtype).forward)
+    assert_statistics(case, float(stats.mean[1]), float(stats.inv_std[1]))
+    y = nd.layer_norm(np.ascontiguousarray(x.T), case.weight, case.bias, axis=0)
+    assert_within(error_in_units(y[:, 2], case.affine), limits(dtype).forward)
+
+
+# Long rows -----------------------------------------------------------------------------------------
+
+
+LONG = {
+    "ordinary": (0.0, 1.0),
+    "mean_100_std_0.01": (100.0, 0.01),
+    "mean_over_std_2^20": (2.0**20, 1.0),
+    "outlier": (0.0, 1.0),
+    "ramp_on_40000": (40000.0, 0.0),
+}
+
+
+@lru_cache(maxsize=None)
+def solved_long(dtype: type, name: str) -> tuple[np.ndarray, Exact, ExactStatistics]:
+    offset, spread = LONG[name]
+    count = 262_147 if dtype is np.float64 else 600_011
+    row = normal((count,), np.float64, "long") * spread + offset
+    if name == "outlier":
+        row[-1] = 1e12
+    if name.startswith("ramp"):
+        row += np.arange(count)
+    row = row.astype(dtype)
+    return row, *long_normalise(row)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_rows_and_channels(name, dtype, backend):
+    """Sequential sums and merges of blocks lose digits with length (A2, A3)."""
+    row, exact, statistics = solved_long(dtype, name)
+    case = Solved(Row(name, row), row, row, statistics, exact, exact, exact)
+    y, stats = nd.layer_norm_forward(row)
+    assert_within(error_in_units(y, exact), limits(dtype).forward, "row")
+    assert_statistics(case, float(stats.mean), float(stats.inv_std))
+    columns = np.ones((row.size, 3), dtype)
+    columns[:, 1] = row
+    y, stats = nd.layer_norm_forward(columns, axis=0)
+    assert_within(error_in_units(y[:, 1], exact), limits(dtype).forward, "column")
+    y, stats = nd.batch_norm_forward(columns)
+    assert_within(error_in_units(y[:, 1], exact), limits(dtype).forward, "channel")
+    assert_statistics(case, *(float(s[1]) for s in (stats.mean, stats.inv_std, stats.var)))
+    images = np.ones((1, 3, row.size), dtype)
+    images[0, 1] = row
+    y, stats = nd.batch_norm_forward(images)
+    assert_within(error_in_units(y[0, 1], exact), limits(dtype).forward, "image channel")
+
+
+# Gradients -----------------------------------------------------------------------------------------
+
+GRADIENT_ROWS = [
+    "mean_over_std_2^0",
+    "mean_over_std_2^10",
+    "mean_over_std_2^20",
+    "first_element_1e30",
+    "last_element_1e30",
+    "near_1e37",
+    "tiny_1e-30",
+    "tiny_1e-30_eps_0",
+    "large_eps",
+    "ramp_on_40000",
+    "alternating",
+    "two_neighbours",
+    "decades",
+    "length_1",
+    "ramp_of_four_on_40000",
+]
+
+
+def upstream(kind: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """grad_output: ordinary, or such that its mean or its first element drowns the rest."""
+    grad = normal(shape, np.float64, "grad", kind)
+    if kind == "big_mean":
+        grad += 1e4
+    if kind == "outlier":
+        grad.ravel()[0] = 1e6
+    return grad.astype(dtype)
+
+
+@lru_cache(maxsize=None)
+def solved_gradient(
+    dtype: type, name: str, kind: str, mean: float, inv_std: float, weighted: bool, frozen: bool
+) -> Exact:
+    case = solved(dtype)[name]
+    grad = upstream(kind, case.row.values.shape, dtype)
+    weight = case.weight if weighted else None
+    if frozen:
+        weight = case.weight[:1]
+    return exact_gradient(grad, case.row.values, mean, inv_std, weight, frozen=frozen)
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "big_mean", "outlier"])
+@pytest.mark.parametrize("name", GRADIENT_ROWS)
+def test_gradient_of_layer_norm(name, kind, dtype, backend):
+    """Componentwise, scaled by the condition, at the statistics as passed (H1, H10)."""
+    case = solved(dtype)[name]
+    size = case.row.values.size
+    x = np.stack([normal((size,), dtype, "other"), case.row.values])
+    grad = np.stack([normal((size,), dtype, "other grad"), upstream(kind, (size,), dtype)])
+    _, stats = nd.layer_norm_forward(x, eps=case.row.eps)
+    key = (dtype, name, kind, float(stats.mean[1]), float(stats.inv_std[1]))
+    for weighted in (False, True):
+        exact = solved_gradient(*key, weighted, False)
+        weight = case.weight if weighted else None
+        got = nd.layer_norm_backward(grad, x, stats, weight)
+        assert_within(error_in_roundoffs(got.x[1], exact), limits(dtype).gradient, "rows")
+        columns = nd.layer_norm_backward(
+            np.ascontiguousarray(grad.T), np.ascontiguousarray(x.T), stats, weight, axis=0
+        )
+        assert_within(error_in_roundoffs(columns.x[:, 1], exact), limits(dtype).gradient, "columns")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("layout", ["columns", "images"])
+@pytest.mark.parametrize("name", [n for n in GRADIENT_ROWS if n != "length_1"])
+def test_gradient_of_batch_norm(name, layout, frozen, dtype, backend):
+    case = solved(dtype)[name]
+    x, _, index = as_channel(case.row.values, layout)
+    grad = np.ones_like(x)
+    grad[index] = upstream("ordinary", case.row.values.shape, dtype).reshape(x[index].shape)
+    weight = np.full(3, case.weight[0])
+    _, stats = nd.batch_norm_forward(x, eps=case.row.eps)
+    got = nd.batch_norm_backward(grad, x, stats, weight, frozen=frozen)
+    mean, inv_std = float(stats.mean[1]), float(stats.inv_std[1])
+    if frozen:
+        exact = solved_gradient(dtype, name, "ordinary", mean, inv_std, True, True)
+    else:
+        exact = exact_gradient(grad[index].ravel(), case.row.values, mean, inv_std, weight[:1])
+    assert_within(error_in_roundoffs(got.x[index].ravel(), exact), limits(dtype).gradient)
+    channel = (grad[index].ravel(), case.row.values)
+    exact = exact_weight_gradient(*channel, np.array(mean), np.array(inv_std))
+    limit = limits(dtype).parameter_gradient
+    assert_within(error_in_roundoffs(got.weight[1:2], exact), limit, "grad weight")
+    exact = exact_dot(channel[0], np.ones(channel[0].size))
+    assert_within(error_in_roundoffs(got.bias[1:2], exact), limit, "grad bias")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 53, 1009])
+def test_parameter_gradients_of_layer_norm(rows, dtype, backend):
+    """One row used to leave a partial buffer as it was (H9)."""
+    x = normal((rows, 37), dtype, "x", offset=100.0)
+    grad = normal((rows, 37), dtype, "grad", offset=3.0)
+    weight = parameter((37,), dtype, "weight")
+    _, stats = nd.layer_norm_forward(x)
+    got = nd.layer_norm_backward(grad, x, stats, weight)
+    columns = nd.layer_norm_backward(
+        np.ascontiguousarray(grad.T), np.ascontiguousarray(x.T), stats, weight, axis=0
+    )
+    limit = limits(dtype).parameter_gradient
+    for i in (0, 18, 36):
+        exact = exact_weight_gradient(grad[:, i], x[:, i], stats.mean, stats.inv_std)
+        bias = exact_dot(grad[:, i], np.ones(rows))
+        for gradients in (got, columns):
+            assert_within(error_in_roundoffs(gradients.weight[i : i + 1], exact), limit, "weight")
+            assert_within(error_in_roundoffs(gradients.bias[i : i + 1], bias), limit, "bias")
+
+
+# The comparison itself ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mean_over_std_2^10", "mean_over_std_2^20", "ramp_on_40000"])
+def test_careless_formulas_are_rejected(name, dtype):
+    """E[x^2] - E[x]^2, a rounded mean and the unbiased variance must all be seen."""
+    case = solved(dtype)[name]
+    x, one = case.row.values, dtype(1)
+    mean = x.mean(dtype=dtype)
+    one_pass = max(float((x * x).mean(dtype=dtype) - mean * mean), 0.0)
+    wrong = {
+        "one pass": (x - mean) / np.sqrt(dtype(one_pass) + dtype(1e-5)),
+        "unbiased": (x - mean) / np.sqrt(x.var(dtype=dtype, ddof=1) + dtype(1e-5)),
+        "eps outside": (x - mean) / (np.sqrt(x.var(dtype=np.float64)) + 1e-2) * one,
+    }
+    for formula, y in wrong.items():
+        worst = error_in_units(y.astype(dtype), case.plain).max()
+        assert worst > limits(dtype).forward, formula
+
+
+def test_perturbed_results_are_rejected(dtype):
+    """A limit that nothing exceeds proves nothing (H1, H4)."""
+    case = ordinary(dtype, 333)
+    y, stats = nd.layer_norm_forward(case.row.values, case.weight, case.bias)
+    y[5] *= 1 + PERTURBATION * limits(dtype).forward * np.finfo(dtype).eps
+    assert error_in_units(y, case.affine).max() > limits(dtype).forward
+    grad = upstream("ordinary", (333,), dtype)
+    got = nd.layer_norm_backward(grad, case.row.values, stats, case.weight)
+    exact = exact_gradient(
+        grad, case.row.values, float(stats.mean), float(stats.inv_std), case.weight
+    )
+    assert error_in_roundoffs(got.x, exact).max() <= limits(dtype).gradient
+    scale = float(exact.scale[7]) * np.finfo(dtype).eps
+    got.x[7] += dtype(PERTURBATION * limits(dtype).gradient * scale)
+    assert error_in_roundoffs(got.x, exact).max() > limits(dtype).gradient

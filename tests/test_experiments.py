@@ -1,0 +1,280 @@
+"""The NumPy network of the experiments: gradients, descent, images, and the claim about depth."""
+
+from __future__ import annotations
+
+import doctest
+import gzip
+import itertools
+import struct
+
+import numpy as np
+import pytest
+from cases import normal
+from comparing import assert_same_bits
+from tolerances import FINITE_DIFFERENCE_RELATIVE, FINITE_DIFFERENCE_STEP, LIMITS
+
+from normdrop.experiments import data, network
+from normdrop.experiments.network import (
+    Linear,
+    MomentumSGD,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    accuracy,
+    softmax_cross_entropy,
+)
+from normdrop.experiments.sigmoid_depth import (
+    VARIANTS,
+    Settings,
+    build_network,
+    evaluation_steps,
+    train,
+)
+from normdrop.layers import BatchNorm, Dropout, LayerNorm
+
+EXACT = LIMITS["float64"].fence_relative
+CHANCE = 0.2  # ten classes: what a network that learnt nothing stays well below
+LEARNT = 0.9
+
+
+# Network -----------------------------------------------------------------------------------------
+
+
+def small_network(seed=0):
+    rng = np.random.default_rng(seed)
+    dtype = np.float64
+    return Sequential(
+        Linear(5, 7, rng, scale=0.5, bias=False, dtype=dtype),
+        BatchNorm(7, dtype=dtype),
+        Sigmoid(),
+        Dropout(0.3, rng=rng),
+        Linear(7, 11, rng, scale=0.5, dtype=dtype),
+        LayerNorm(11, dtype=dtype),
+        ReLU(),
+        Linear(11, 3, rng, scale=0.5, dtype=dtype),
+    )
+
+
+LABELS = np.arange(13) % 3
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_of_a_whole_network_agree_with_finite_differences(training):
+    net = small_network()
+    x = normal((13, 5), np.float64, "x")
+    net(x)
+    state = net.state_dict()
+
+    def loss():
+        net.load_state_dict(state | net.parameters())  # the same mask and statistics every time
+        return softmax_cross_entropy(net(x, training), LABELS)[0]
+
+    net.load_state_dict(state)
+    _, grad_logits = softmax_cross_entropy(net(x, training), LABELS)
+    found = {"x": net.backward(grad_logits), **net.gradients()}
+    largest = max(np.abs(gradient).max() for gradient in found.values())
+    for name, array in {"x": x, **net.parameters()}.items():
+        for index in itertools.islice(np.ndindex(array.shape), 12):
+            value = array[index]
+            array[index] = value + FINITE_DIFFERENCE_STEP
+            above = loss()
+            array[index] = value - FINITE_DIFFERENCE_STEP
+            below = loss()
+            array[index] = value
+            expected = (above - below) / (2 * FINITE_DIFFERENCE_STEP)
+            error = abs(found[name][index] - expected)
+            assert error <= FINITE_DIFFERENCE_RELATIVE * largest, (name, index)
+
+
+def test_gradients_carry_the_names_of_the_parameters():
+    net = small_network()
+    _, grad_logits = softmax_cross_entropy(net(normal((13, 5), np.float64, "x")), LABELS)
+    net.backward(grad_logits)
+    assert list(net.parameters()) == list(net.gradients())
+    assert "0.weight" in net.parameters() and "0.bias" not in net.parameters()
+
+
+def test_cross_entropy_by_hand():
+    logits = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]))
+    loss, gradient = softmax_cross_entropy(logits, np.array([0, 2]))
+    np.testing.assert_allclose(loss, -(np.log(0.5) + np.log(0.7)) / 2, EXACT)
+    expected = np.array([[-0.5, 0.25, 0.25], [0.1, 0.2, -0.3]]) / 2
+    np.testing.assert_allclose(gradient, expected, EXACT)
+
+
+def test_cross_entropy_of_huge_logits_is_finite():
+    loss, gradient = softmax_cross_entropy(np.array([[1e4, -1e4]], np.float32), np.array([0]))
+    assert loss == 0.0 and np.isfinite(gradient).all()
+
+
+def test_sigmoid_of_extreme_values_neither_overflows_nor_warns():
+    y = Sigmoid()(np.array([[-1e4, 0.0, 1e4]], np.float32))
+    assert y.tolist() == [[0.0, 0.5, 1.0]]
+
+
+def test_momentum_by_hand():
+    layer = Linear(1, 1, np.random.default_rng(0), bias=False, dtype=np.float64)
+    layer.parameters()["weight"][...] = 1.0
+    optimiser = MomentumSGD(layer, learning_rate=0.5, momentum=0.5)
+    for expected in (1.0 - 0.5 * 2, 0.0 - 0.5 * (0.5 * 2 + 2)):
+        layer(np.array([[2.0]]))
+        layer.backward(np.array([[1.0]]))  # the gradient is 2, whatever the weight
+        optimiser.step()
+        assert layer.parameters()["weight"].item() == expected
+
+
+def test_state_of_a_network_round_trips():
+    net, other = small_network(0), small_network(1)
+    x = normal((13, 5), np.float64, "x")
+    net(x)
+    other.load_state_dict(net.state_dict())
+    assert_same_bits(other(x), net(x))
+    with pytest.raises(ValueError, match="must name layers 0 to 7, got '8.weight'"):
+        other.load_state_dict(net.state_dict() | {"8.weight": np.ones(1)})
+
+
+def test_a_slice_of_a_network_shares_its_layers():
+    net = small_network()
+    x = normal((13, 5), np.float64, "x")
+    assert_same_bits(net[3:](net[:3](x, False), False), net(x, False))
+
+
+def test_accuracy_counts_right_answers():
+    assert accuracy(np.eye(4)[[0, 1, 2, 0]], np.array([0, 1, 2, 3])) == 0.75
+
+
+@pytest.mark.parametrize("module", [network, data])
+def test_examples_in_the_documentation_run(module):
+    assert doctest.testmod(module).failed == 0
+
+
+# Images ------------------------------------------------------------------------------------------
+
+
+def idx(array):
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def images_and_labels(count, seed):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 4, 3)), np.arange(count) % 5
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for prefix, count in (("train", 40), ("t10k", 20)):
+        images, labels = images_and_labels(count, count)
+        (tmp_path / f"{prefix}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    return tmp_path
+
+
+def test_idx_files_plain_and_packed(folder):
+    dataset = data.load_idx_folder(folder)
+    images, labels = images_and_labels(40, 40)
+    assert dataset.train_images.dtype == np.float32 and dataset.train_images.shape == (40, 12)
+    np.testing.assert_allclose(dataset.train_images, images.reshape(40, 12) / 255, 1e-6)
+    assert dataset.train_labels.tolist() == labels.tolist()
+    assert dataset.test_images.shape == (20, 12) and dataset.classes == 5
+
+
+def test_names_with_a_dot_are_found(folder):
+    path = folder / "train-images-idx3-ubyte"
+    path.rename(folder / "train-images.idx3-ubyte")
+    assert len(data.load_idx_folder(folder).train_labels) == 40
+
+
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (TRAIN_IMAGES, None, "train-images-idx3-ubyte is missing"),
+        (TRAIN_IMAGES, b"", "not an IDX file"),
+        (TRAIN_IMAGES, b"<html>not found</html>", "not an IDX file"),
+        (TRAIN_IMAGES, b"\0\0\x0d\x03" + bytes(12), "unsigned bytes .*got type 0x0d"),
+        (TRAIN_IMAGES, b"\0\0\x08\x03\0\0", "header is incomplete"),
+        (TRAIN_IMAGES, idx(np.zeros((40, 4, 3)))[:-1], "needs 480 bytes of values, got 479"),
+        (TRAIN_IMAGES, idx(np.zeros((40, 4, 3))) + b"\0", "needs 480 bytes of values, got 481"),
+        (TRAIN_IMAGES, struct.pack(">BBBB3I", 0, 0, 8, 3, *[2**32 - 1] * 3), "damaged"),
+        (TRAIN_IMAGES, idx(np.zeros((40, 12))), "must hold images"),
+        (TRAIN_IMAGES, idx(np.zeros((0, 4, 3))), "must hold images"),
+        (TRAIN_IMAGES, idx(np.zeros((40, 5, 5))), "12 pixels an image, but 25"),
+        (TRAIN_LABELS, gzip.compress(idx(np.zeros(39))), "must hold 40 labels"),
+        (TRAIN_LABELS, gzip.compress(idx(np.zeros(40))), "classes that the training labels lack"),
+        (TRAIN_LABELS, gzip.compress(idx(np.zeros(40)))[:-9], "cannot be read"),
+        (TRAIN_LABELS, idx(np.zeros(40)), "cannot be read"),
+    ],
+)
+def test_damaged_files_are_named(folder, name, content, message):
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    with pytest.raises(data.DataError, match=message) as caught:
+        data.load_idx_folder(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(data.DataError, match="nowhere: no such folder"):
+        data.load_idx_folder(tmp_path / "nowhere")
+
+
+def test_digits_are_all_used_once():
+    pytest.importorskip("sklearn")
+    dataset = data.load_digits(3)
+    assert dataset.train_images.shape == (1297, 64) and dataset.test_images.shape == (500, 64)
+    assert dataset.train_images.min() == 0.0 and dataset.train_images.max() == 1.0
+    total = dataset.train_images.sum(dtype=float) + dataset.test_images.sum(dtype=float)
+    other = data.load_digits(4)
+    again = other.train_images.sum(dtype=float) + other.test_images.sum(dtype=float)
+    assert total == again
+    assert not np.array_equal(dataset.test_labels, other.test_labels)
+
+
+def test_batches_pass_over_all_images(folder):
+    dataset = data.load_idx_folder(folder)
+    supply = data.batches(dataset, 8, np.random.default_rng(0))
+    for _ in range(2):
+        rows = np.concatenate([next(supply)[0] for _ in range(5)])
+        assert sorted(map(bytes, rows)) == sorted(map(bytes, dataset.train_images))
+
+
+def test_a_batch_is_never_larger_than_the_images(folder):
+    dataset = data.load_idx_folder(folder)
+    images, labels = next(data.batches(dataset, 60, np.random.default_rng(0)))
+    assert images.shape == (40, 12) and labels.shape == (40,)
+
+
+# The experiment ----------------------------------------------------------------------------------
+
+
+def test_variants_of_one_seed_start_from_equal_weights():
+    for depth in (3, 10):
+        networks = [build_network(64, 10, depth, v, Settings(), seed=5) for v in VARIANTS]
+        linear = [[la for la in net.layers if isinstance(la, Linear)] for net in networks]
+        for layers in linear[1:]:
+            for layer, first in zip(layers, linear[0], strict=True):
+                assert_same_bits(layer.parameters()["weight"], first.parameters()["weight"])
+
+
+def test_evaluations_include_the_first_and_the_last_step():
+    for steps in (1, 7, 50, 1500):
+        looks = evaluation_steps(Settings(steps=steps))
+        assert looks[0] == 0 and looks[-1] == steps and len(looks) <= 51
+
+
+def test_ten_sigmoid_layers_learn_with_batch_norm_and_not_without():
+    """The claim of the batch norm paper's section 4.1, in 600 steps."""
+    pytest.importorskip("sklearn")
+    dataset = data.load_digits(0)
+    settings = Settings(steps=600, evaluations=2)
+    results = {v.label: train(dataset, 10, v, settings, seed=0) for v in VARIANTS[:2]}
+    assert results["nothing"].final_accuracy < CHANCE
+    assert results["batch norm"].final_accuracy > LEARNT
+    without, with_norm = (results[name].percentiles[-1] for name in ("nothing", "batch norm"))
+    assert without[2] - without[0] < with_norm[2] - with_norm[0]

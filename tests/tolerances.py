@@ -1,0 +1,93 @@
+"""The one table of limits. A limit that stands anywhere else in the tests is a mistake.
+
+Units
+-----
+Forward results are judged in units of the last place of the output dtype at the scale of the
+largest thing added up to make an element: max(|y|, |weight * x_hat|, |bias|, smallest normal).
+Gradients are judged in units of roundoff (half a unit of the last place of 1) times the
+condition of their formula: see ``oracles.gradient_scale``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Limits(NamedTuple):
+    """What one dtype has to reach."""
+
+    forward: float
+    gradient: float
+    parameter_gradient: float
+    reference: float
+    inv_std: float
+    mean: float
+    fence_relative: float
+
+
+LIMITS = {
+    # forward: the mean as a pair of floats, inv_std * weight beyond float32 and one closing fma
+    #   come to 1.93 at most; a plain float32 formula reaches thousands on the same rows.
+    # gradient, parameter_gradient: two products and two differences in float32 after sums in
+    #   double; each rounding is at most one unit of the scale.
+    # reference: float64 NumPy against float32 kernels, so the reference's own error vanishes.
+    # inv_std, mean: units of double, in which statistics are kept. Plain sums in double may lose
+    #   a unit for every few terms; 128 of them are 3e-14, far below what float32 data can show.
+    "float32": Limits(
+        forward=2.0,
+        gradient=8.0,
+        parameter_gradient=8.0,
+        reference=2.0,
+        inv_std=128.0,
+        mean=128.0,
+        fence_relative=1e-5,
+    ),
+    # forward: with everything in double the sum of the squares is the longest chain; four units
+    #   leave room for it and nothing for a rounded mean.
+    # inv_std, mean: what four units forward need.
+    # reference: the reference is plain NumPy in the same precision and brings its own error, above
+    #   all that of its rounded mean on elements close to the mean. A fence only: `forward` is held
+    #   against exact answers.
+    "float64": Limits(
+        forward=4.0,
+        gradient=8.0,
+        parameter_gradient=8.0,
+        reference=1024.0,
+        inv_std=8.0,
+        mean=4.0,
+        fence_relative=1e-10,
+    ),
+}
+
+# Central differences in double with step h lose about h**2 to the formula and 1e-16 / h to
+# rounding: with h = 1e-5 both stay below 1e-9 of the largest gradient.
+FINITE_DIFFERENCE_STEP = 1e-5
+FINITE_DIFFERENCE_RELATIVE = 1e-8
+
+# Hand-known answers are quoted to seven or more digits.
+HAND_KNOWN_RELATIVE = 1e-7
+
+# Different instruction sets, and different memory orders of one array, may round differently by
+# one unit each way.
+BETWEEN_BACKENDS = 2.0
+
+# A rate estimated from n draws lies within this many standard deviations, or once in 3e5 runs
+# it does not; seeds are fixed, so a pass stays a pass.
+KEEP_RATE_DEVIATIONS = 4.5
+
+# Other frameworks compute in float32 throughout and are far less careful than our limits; this
+# only catches a wrong formula (names of arguments, momentum, eps).
+FRAMEWORK_RELATIVE = 1e-4
+
+# A test that perturbs a result by this factor of its limit must see the comparison fail.
+PERTURBATION = 4.0
+
+# Seconds after which a child process or thread that should have ended counts as hung.
+HANG_SECONDS = 60.0
+
+
+def limits(dtype: np.dtype | type) -> Limits:
+    """The limits of a dtype."""
+    return LIMITS[np.dtype(dtype).name]
