@@ -215,9 +215,9 @@ class Row(NamedTuple):
 def adversarial_rows(dtype: npt.DTypeLike, length: int = 769) -> list[Row]:
     """Rows on which one-pass variances, rounded means and careless ranges fail."""
     noise = generator("adversarial", length).normal(size=length)
-    rows = [
-        Row(f"mean_over_std_2^{power}", noise + 2.0**power) for power in range(0, 21, 2)
-    ] + [Row(f"negative_offset_2^{power}", noise - 2.0**power) for power in (10, 20)]
+    rows = [Row(f"mean_over_std_2^{power}", noise + 2.0**power) for power in range(0, 21, 2)] + [
+        Row(f"negative_offset_2^{power}", noise - 2.0**power) for power in (10, 20)
+    ]
     rows += [
         Row("first_element_1e30", _with(noise, 0, 1e30)),
         Row("last_element_1e30", _with(noise, -1, 1e30)),
@@ -264,8 +264,11 @@ def tiny_rows(dtype: npt.DTypeLike) -> list[Row]:
         Row("opposite", [-1e20, 1e20]),
         Row("opposite_largest", [-float(np.finfo(dtype).max), float(np.finfo(dtype).max)]),
         Row("floor_pinned", [-15.94, -15.94, -15.94, -15.94, -15.93, -15.94]),
-        Row("smallest_subnormals", np.array([0, 1, 2]) * float(np.finfo(dtype).smallest_subnormal),
-            0.0),
+        Row(
+            "smallest_subnormals",
+            np.array([0, 1, 2]) * float(np.finfo(dtype).smallest_subnormal),
+            0.0,
+        ),
     ]
     return [Row(name, np.asarray(values, dtype), eps) for name, values, eps in rows]
 

@@ -13,7 +13,9 @@ import pytest
 
 import normdrop
 
-sys.path.insert(0, str(Path(__file__).parent))  # cases, oracles and tolerances, however pytest imports
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # cases, oracles and tolerances, however pytest imports
 
 hypothesis.settings.register_profile(
     "fixed", derandomize=True, deadline=None, max_examples=60, database=None

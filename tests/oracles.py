@@ -111,9 +111,7 @@ def _affine(
     product_power = power + inv_std[1] + weight_power
     common = min(product_power, bias_power)
     lift, bias_lift = product_power - common, bias_power - common
-    products = [
-        (d * inv_std[0] * w) << lift for d, w in zip(deviations, weights, strict=True)
-    ]
+    products = [(d * inv_std[0] * w) << lift for d, w in zip(deviations, weights, strict=True)]
     totals = [p + ((b * count) << bias_lift) for p, b in zip(products, biases, strict=True)]
     high, low = pairs(totals, count, common)
     scaled, _ = pairs(products, count, common)

@@ -5,11 +5,13 @@ The oracles compute with rationals, so each row is solved once and serves every 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+
+import normdrop as nd
 from cases import Row, adversarial_rows, normal, parameter, tiny_rows
 from comparing import assert_within
 from oracles import (
@@ -27,8 +29,6 @@ from oracles import (
 )
 from tolerances import PERTURBATION, limits
 
-import normdrop as nd
-
 LENGTH = 770  # 7 * 110, so that a channel can be cut into images; no multiple of 4 vectors
 
 
@@ -44,7 +44,7 @@ class Solved(NamedTuple):
     scalar: Exact  # weight[0] and bias[0] for the whole row, as a channel has them
 
 
-@lru_cache(maxsize=None)
+@cache
 def solved(dtype: type) -> dict[str, Solved]:
     return {row.name: solve(row) for row in adversarial_rows(dtype, LENGTH) + tiny_rows(dtype)}
 
@@ -78,7 +78,7 @@ def assert_statistics(case: Solved, mean: float, inv_std: float, var: float | No
         assert_within(statistics_units(var, case.statistics.var), 2 * limit.inv_std, "var")
 
 
-# Forward -------------------------------------------------------------------------------------------
+# Forward -----------------------------------------------------------------------------------------
 
 
 @EVERY_ROW
@@ -148,7 +148,7 @@ def test_batch_norm_inference(name, dtype, backend):
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 63, 65, 100, 127, 129, 333, 1000, 4096]
 
 
-@lru_cache(maxsize=None)
+@cache
 def ordinary(dtype: type, length: int) -> Solved:
     return solve(Row("ordinary", normal((length,), dtype, "ordinary", offset=0.7)))
 
@@ -165,7 +165,7 @@ def test_ordinary_rows_of_many_lengths(length, dtype, backend):
     assert_within(error_in_units(y[:, 2], case.affine), limits(dtype).forward)
 
 
-# Long rows -----------------------------------------------------------------------------------------
+# Long rows ---------------------------------------------------------------------------------------
 
 
 LONG = {
@@ -177,7 +177,7 @@ LONG = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def solved_long(dtype: type, name: str) -> tuple[np.ndarray, Exact, ExactStatistics]:
     offset, spread = LONG[name]
     count = 262_147 if dtype is np.float64 else 600_011
@@ -211,7 +211,7 @@ def test_long_rows_and_channels(name, dtype, backend):
     assert_within(error_in_units(y[0, 1], exact), limits(dtype).forward, "image channel")
 
 
-# Gradients -----------------------------------------------------------------------------------------
+# Gradients ---------------------------------------------------------------------------------------
 
 GRADIENT_ROWS = [
     "mean_over_std_2^0",
@@ -242,7 +242,7 @@ def upstream(kind: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     return grad.astype(dtype)
 
 
-@lru_cache(maxsize=None)
+@cache
 def solved_gradient(
     dtype: type, name: str, kind: str, mean: float, inv_std: float, weighted: bool, frozen: bool
 ) -> Exact:
@@ -320,10 +320,10 @@ def test_parameter_gradients_of_layer_norm(rows, dtype, backend):
             assert_within(error_in_roundoffs(gradients.bias[i : i + 1], bias), limit, "bias")
 
 
-# The comparison itself ----------------------------------------------------------------------------
+# The comparison itself ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mean_over_std_2^10", "mean_over_std_2^20", "ramp_on_40000"])
+@pytest.mark.parametrize("name", ["mean_over_std_2^10", "mean_over_std_2^14", "mean_over_std_2^20"])
 def test_careless_formulas_are_rejected(name, dtype):
     """E[x^2] - E[x]^2, a rounded mean and the unbiased variance must all be seen."""
     case = solved(dtype)[name]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import BATCH_NORM_CASES, CONSTANTS, normal, parameter
-from comparing import assert_same_bits, assert_within, check_batch_norm, forward_units
-from tolerances import BETWEEN_BACKENDS, HAND_KNOWN_RELATIVE, PERTURBATION, limits
 
 import normdrop as nd
+from cases import BATCH_NORM_CASES, CONSTANTS, normal, parameter
+from comparing import assert_same_bits, assert_within, check_batch_norm, forward_units
 from normdrop import reference
+from tolerances import BETWEEN_BACKENDS, HAND_KNOWN_RELATIVE, PERTURBATION, limits
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -31,7 +31,7 @@ def running(channels, dtype):
     )
 
 
-# Training ------------------------------------------------------------------------------------------
+# Training ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -172,14 +172,12 @@ def test_from_running(parameter_dtype):
 
 def test_frozen_backward_is_weight_times_inv_std_times_grad(dtype):
     """The backward of the inference form, wrong where only training has one (G12)."""
-    x, weight, bias, grad = case((7, 5, 3), 1, dtype)
+    x, weight, _, grad = case((7, 5, 3), 1, dtype)
     mean, var = running(5, dtype)
     stats = nd.BatchStats.from_running(mean, var, 0.1)
     got = nd.batch_norm_backward(grad, x, stats, weight, frozen=True)
     factor = weight.astype(np.float64) * stats.inv_std
-    assert np.allclose(
-        got.x, grad * factor[:, None], rtol=2 * float(np.finfo(dtype).eps), atol=0
-    )
+    assert np.allclose(got.x, grad * factor[:, None], rtol=2 * float(np.finfo(dtype).eps), atol=0)
     want = reference.batch_norm_backward(grad, x, stats, weight, frozen=True)
     for left, right in zip(got, want, strict=True):
         assert np.allclose(left, right, rtol=limits(dtype).fence_relative,
@@ -195,7 +193,7 @@ def test_backward_uses_the_statistics_as_passed():
         assert np.allclose(left, right, rtol=limits(np.float64).fence_relative)
 
 
-# Running statistics -------------------------------------------------------------------------------
+# Running statistics ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("correction", [0, 1])
@@ -350,7 +348,7 @@ def test_nan_in_inference_stays_where_it_is(dtype):
     assert_same_bits(y, clean)
 
 
-# out ----------------------------------------------------------------------------------------------
+# out ---------------------------------------------------------------------------------------------
 
 
 def test_out_is_filled_and_returned(dtype):

@@ -13,11 +13,11 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from tolerances import HANG_SECONDS
 
 from normdrop.cli import demo as command
 from normdrop.cli.main import main
 from normdrop.experiments import report
+from tolerances import HANG_SECONDS
 
 pytest.importorskip("sklearn")
 pytest.importorskip("rich")

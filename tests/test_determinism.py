@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+import normdrop as nd
 from cases import at_byte_offset, normal, parameter
 from comparing import assert_same_bits, assert_within
 from oracles import Exact, error_in_units
 from tolerances import BETWEEN_BACKENDS, limits
-
-import normdrop as nd
 
 THREADS = (1, 2, 3, 7)
 

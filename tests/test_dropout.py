@@ -6,12 +6,12 @@ import zlib
 
 import numpy as np
 import pytest
-from cases import normal
-from comparing import assert_same_bits
-from tolerances import KEEP_RATE_DEVIATIONS
 
 import normdrop as nd
+from cases import normal
+from comparing import assert_same_bits
 from normdrop import reference
+from tolerances import KEEP_RATE_DEVIATIONS
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -20,7 +20,7 @@ def words(text: str) -> list[int]:
     return [int(word, 16) for word in text.split()]
 
 
-# The generator -------------------------------------------------------------------------------------
+# The generator -----------------------------------------------------------------------------------
 
 # Random123's tests/kat_vectors: counter, key, ten rounds, seven rounds.
 PUBLISHED = [
@@ -101,7 +101,7 @@ def test_kernel_words_of_the_second_and_third_block():
     assert kernel_words(0x12345678_DEADBEEF, 0, 12)[4:].tolist() == expected
 
 
-# The mask -------------------------------------------------------------------------------------------
+# The mask ----------------------------------------------------------------------------------------
 
 
 SEEDS = [(0, 0), (1, 0), (2**32, 0), (2**64 - 1, 2**64 - 1), (7, 2**32), (3, 1)]
@@ -224,7 +224,7 @@ def test_lanes_and_neighbours_are_independent():
         assert abs(bits[0][lane::4].mean()) < KEEP_RATE_DEVIATIONS / np.sqrt(count / 4)
 
 
-# rng --------------------------------------------------------------------------------------------------
+# rng ---------------------------------------------------------------------------------------------
 
 
 def test_ways_to_say_rng():
@@ -251,17 +251,17 @@ def test_no_rng_is_fresh_entropy():
     x = np.ones(257, np.float32)
     seeds = set()
     for _ in range(20):
-        np.random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
         _, mask = nd.dropout_forward(x, 0.5)
         seeds.add((mask.seed, mask.call))
     assert len(seeds) == 20
 
 
 def test_no_global_random_state_is_touched():
-    np.random.seed(3)
-    before = np.random.get_state()[1].tolist()
+    np.random.seed(3)  # noqa: NPY002
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
     nd.dropout(np.ones(7, np.float32), 0.5)
-    assert np.random.get_state()[1].tolist() == before
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
 def test_same_seed_gives_the_same_mask_after_other_calls():
@@ -275,7 +275,7 @@ def test_same_seed_gives_the_same_mask_after_other_calls():
     assert not np.array_equal(nd.dropout(x, 0.5, rng=(8, 3)), first)
 
 
-# Edges ------------------------------------------------------------------------------------------------
+# Edges -------------------------------------------------------------------------------------------
 
 
 def test_p_0_is_an_equal_copy_and_never_a_view(dtype):

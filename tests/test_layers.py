@@ -9,8 +9,12 @@ import pickle
 
 import numpy as np
 import pytest
+
+import normdrop as nd
 from cases import normal, parameter
 from comparing import assert_same_bits
+from normdrop.layers import BatchNorm, Dropout, Layer, LayerNorm, base, batch_norm, layer_norm
+from normdrop.layers import dropout as dropout_module
 from tolerances import (
     FINITE_DIFFERENCE_RELATIVE,
     FINITE_DIFFERENCE_STEP,
@@ -18,10 +22,6 @@ from tolerances import (
     HAND_KNOWN_RELATIVE,
     LIMITS,
 )
-
-import normdrop as nd
-from normdrop.layers import BatchNorm, Dropout, Layer, LayerNorm, base, batch_norm, layer_norm
-from normdrop.layers import dropout as dropout_module
 
 EXACT = LIMITS["float64"].fence_relative
 

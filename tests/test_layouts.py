@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from cases import LAYOUTS, axis_shape, normal, parameter
-from comparing import assert_same_bits
 
 import normdrop as nd
+from cases import LAYOUTS, axis_shape, normal, parameter
+from comparing import assert_same_bits
 from normdrop import reference
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -94,9 +94,7 @@ def operations() -> dict[str, Operation]:
         lambda x: nd.dropout_forward(x, 0.5, rng=(3, 4))[0], pick(make, "x"), "x"
     )
     table["dropout_backward"] = Operation(
-        lambda grad_output: nd.dropout_backward(
-            grad_output, nd.DropoutMask(3, 4, 0.5, (5, 7, 11))
-        ),
+        lambda grad_output: nd.dropout_backward(grad_output, nd.DropoutMask(3, 4, 0.5, (5, 7, 11))),
         pick(make, "grad_output"),
         "grad_output",
     )
@@ -118,9 +116,7 @@ def batch_norm_operations(shape, axis) -> dict[str, Operation]:
 
     def frozen(grad_output, x, mean, var, inv_std, weight):
         stats = nd.BatchStats(mean, var, inv_std, 0)
-        return nd.batch_norm_backward(
-            grad_output, x, stats, weight, channel_axis=axis, frozen=True
-        )
+        return nd.batch_norm_backward(grad_output, x, stats, weight, channel_axis=axis, frozen=True)
 
     backward_names = ("grad_output", "x", "mean", "var", "inv_std", "weight")
     label = f"{shape} axis {axis}"
@@ -130,9 +126,7 @@ def batch_norm_operations(shape, axis) -> dict[str, Operation]:
             inference, pick(make, "x", "mean", "var", "weight", "bias"), "x"
         ),
         f"batch_norm_backward {label}": Operation(backward, pick(make, *backward_names), "x"),
-        f"batch_norm_backward frozen {label}": Operation(
-            frozen, pick(make, *backward_names), "x"
-        ),
+        f"batch_norm_backward frozen {label}": Operation(frozen, pick(make, *backward_names), "x"),
     }
 
 
@@ -181,11 +175,7 @@ def test_layouts_of_x_and_grad_output_are_independent(name, x_layout):
         assert_same_bits(got, expected, f"grad_output as {layout}")
 
 
-WRITABLE = [
-    name
-    for name in LAYOUTS
-    if not name.startswith(("zero", "read_only", "overlapping"))
-]
+WRITABLE = [name for name in LAYOUTS if not name.startswith(("zero", "read_only", "overlapping"))]
 
 
 @pytest.mark.parametrize("layout", WRITABLE)

@@ -6,6 +6,7 @@ from decimal import Decimal, getcontext, localcontext
 
 import numpy as np
 import pytest
+
 from cases import normal
 from oracles import (
     Exact,
@@ -33,9 +34,7 @@ def decimals(values):
 
 
 def assert_equal(exact: Exact, expected: list[Decimal]) -> None:
-    for high, low, value in zip(
-        exact.high.tolist(), exact.low.tolist(), expected, strict=True
-    ):
+    for high, low, value in zip(exact.high.tolist(), exact.low.tolist(), expected, strict=True):
         error = abs(Decimal(high) + Decimal(low) - value)
         assert error <= abs(value) * Decimal("1e-31") + Decimal("5e-324")
 
@@ -70,9 +69,10 @@ def test_exact_normalise_agrees_with_decimals(spread, offset, eps):
 
 def test_exact_affine_agrees_with_decimals():
     row = normal((7,), np.float64, "row")
-    exact = exact_affine(row, 0.3, 2.5, np.array(1.5), np.array(-0.25), eps=1e-5)
-    root = (Decimal(2.5) + Decimal(1e-5)).sqrt()
-    expected = [(x - Decimal(0.3)) / root * Decimal(1.5) - Decimal(0.25) for x in decimals(row)]
+    mean, var, weight, bias, eps = 0.3, 2.5, 1.5, -0.25, 1e-5
+    exact = exact_affine(row, mean, var, np.array(weight), np.array(bias), eps=eps)
+    root = (Decimal(var) + Decimal(eps)).sqrt()
+    expected = [(x - Decimal(mean)) / root * Decimal(weight) + Decimal(bias) for x in decimals(row)]
     assert_equal(exact, expected)
 
 

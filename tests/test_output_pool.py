@@ -11,10 +11,10 @@ import weakref
 
 import numpy as np
 import pytest
-from cases import normal
-from comparing import assert_same_bits
 
 import normdrop as nd
+from cases import normal
+from comparing import assert_same_bits
 
 DEFAULT_LIMIT = 512 * 2**20
 ROWS = (1024, 1024)  # 4 MiB in float32, well above what small allocations recycle
@@ -81,7 +81,6 @@ def test_outputs_are_ordinary_arrays():
     assert y.flags.c_contiguous and address(y) % 64 == 0
     alive = weakref.ref(y)
     y += 1
-    y.shape
     del y
     assert alive() is None
 

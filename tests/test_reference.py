@@ -6,15 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+
 from cases import BATCH_NORM_CASES, LAYER_NORM_CASES, axis_shape, normal, parameter
+from normdrop import reference
 from tolerances import (
     FINITE_DIFFERENCE_RELATIVE,
     FINITE_DIFFERENCE_STEP,
     HAND_KNOWN_RELATIVE,
     KEEP_RATE_DEVIATIONS,
 )
-
-from normdrop import reference
 
 EPS_VALUES = [1e-12, 1e-5, 0.1, 1.0]
 
@@ -179,7 +179,7 @@ def test_two_values_per_channel_pass_no_gradient():
 
 def test_one_value_per_channel_is_refused_in_training_and_works_in_inference():
     x = normal((1, 3), np.float64, "x")
-    with pytest.raises(ValueError, match="batch_norm_forward: x .*got 1"):
+    with pytest.raises(ValueError, match=r"batch_norm_forward: x .*got 1"):
         reference.batch_norm_forward(x)
     assert reference.batch_norm(x, np.zeros(3), np.ones(3), eps=0.0).tolist() == x.tolist()
 

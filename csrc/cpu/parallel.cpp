@@ -87,6 +87,13 @@ class Team {
   bool taken_;
 };
 
+// Streaming stores of the kernels become visible to other threads only behind a fence.
+void fence_streaming_stores() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 #if defined(_OPENMP)
 struct SharedWork {
   std::int64_t tasks;
@@ -102,9 +109,10 @@ struct SharedWork {
     try {
       for (;;) {
         const std::int64_t begin = next.fetch_add(block);
-        if (begin >= tasks) return;
+        if (begin >= tasks) break;
         function(context, begin, std::min(tasks, begin + block));
       }
+      fence_streaming_stores();
     } catch (...) {
       next.store(tasks);
       const std::lock_guard<std::mutex> lock(error_mutex);
@@ -155,6 +163,7 @@ void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function
   static_cast<void>(elements);
 #endif
   function(context, 0, tasks);
+  fence_streaming_stores();
 }
 
 #if defined(__SSE2__)

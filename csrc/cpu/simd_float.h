@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/simd.h"
+#include "cpu/tuning.h"
 
 namespace normdrop::NORMDROP_ISA {
 
@@ -93,6 +94,36 @@ NORMDROP_INLINE void store_float(float* target, float_group value, Extent extent
     for (int i = 0; i < extent.count; ++i) target[i] = padded[i];
 #endif
   }
+}
+
+// A store past the caches, for outputs that no cache would hold; `target` on a 64-byte boundary.
+// run_tasks fences such stores when a thread is done.
+NORMDROP_INLINE void stream_float(float* target, float_group value) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(target, value.part[0]);
+#elif defined(__AVX2__)
+  NORMDROP_EACH_FLOAT_PART _mm256_stream_ps(target + p * 8, value.part[p]);
+#else
+  store_float(target, value);
+#endif
+}
+
+template <bool streaming, class Extent>
+NORMDROP_INLINE void store_or_stream(float* target, float_group value, Extent extent) {
+  if constexpr (streaming && Extent::full) {
+    stream_float(target, value);
+  } else {
+    store_float(target, value, extent);
+  }
+}
+
+// Whether rows of an output should be streamed: too large for the caches, and every row on a
+// 64-byte boundary.
+NORMDROP_INLINE bool worth_streaming(const void* target, std::int64_t row_bytes,
+                                     std::int64_t all_bytes) {
+  return has_fma && all_bytes >= cpu::tuning::streamed_output_bytes &&
+         (reinterpret_cast<std::uintptr_t>(target) | static_cast<std::uintptr_t>(row_bytes)) % 64 ==
+             0;
 }
 
 NORMDROP_INLINE group widen(float_group value) {

@@ -40,4 +40,12 @@ inline constexpr std::int64_t rows_per_slot_at_least = 64;
 // and its gradient no longer stay in L2 between the two passes.
 inline constexpr std::int64_t long_row_bytes = 262144;
 
+// Gradients of at least this many bytes are written past the caches: they would push out what is
+// still to be read, and a plain store first reads the line it overwrites.
+inline constexpr std::int64_t streamed_output_bytes = 12 << 20;
+
+// Runs of at most this many bytes, far apart in memory, are prefetched this many runs ahead.
+inline constexpr std::int64_t prefetched_run_bytes = 2048;
+inline constexpr std::int64_t prefetch_runs_ahead = 4;
+
 }  // namespace normdrop::cpu::tuning

@@ -56,6 +56,24 @@ struct RowsBackward {
     return static_cast<const T*>(base) + row * stride;
   }
 
+  // The K rows' elements from a column on. Loops use these copies: a store could otherwise change
+  // the struct that the pointers came from, as far as the compiler knows.
+  template <int K>
+  struct RowPointers {
+    const T* x[K];
+    const T* grad_output[K];
+    T* grad_x[K];
+    RowPointers(const RowsBackward& rows, std::int64_t begin) {
+      const LayerNormBackward& a = rows.a;
+      for (int k = 0; k < K; ++k) {
+        const std::int64_t row = rows.first + k;
+        x[k] = at(a.x, a.x_outer_stride, row) + begin;
+        grad_output[k] = at(a.grad_output, a.grad_output_outer_stride, row) + begin;
+        grad_x[k] = static_cast<T*>(a.grad_x) + row * a.grad_x_outer_stride + begin;
+      }
+    }
+  };
+
   template <bool has_weight>
   __attribute__((always_inline)) RowSums row_sums(std::int64_t begin, std::int64_t length) const {
     const T* x = at(a.x, a.x_outer_stride, first) + begin;
@@ -120,6 +138,17 @@ struct RowsBackward {
                                                     double* grad_bias) const {
     const double reciprocal = 1.0 / static_cast<double>(a.reduced);
     const T* weight = has_weight ? static_cast<const T*>(a.weight) + begin : nullptr;
+    const RowPointers<K> rows(*this, begin);
+    group mean[K];
+    group inv_std[K];
+    group mean_g[K];
+    group mean_gx[K];
+    for (int k = 0; k < K; ++k) {
+      mean[k] = splat(a.mean[first + k]);
+      inv_std[k] = splat(a.inv_std[first + k]);
+      mean_g[k] = splat(sums[k].g * reciprocal);
+      mean_gx[k] = splat(sums[k].gx * reciprocal);
+    }
     for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const group w = has_weight ? load(weight + i, extent) : splat(1.0);
       group sum_weight{};
@@ -128,19 +157,13 @@ struct RowsBackward {
       if constexpr (parameters) sum_bias = load(grad_bias + i);
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
-        const std::int64_t row = first + k;
-        const group dy =
-            load(at(a.grad_output, a.grad_output_outer_stride, row) + begin + i, extent);
-        const group x = load(at(a.x, a.x_outer_stride, row) + begin + i, extent);
-        const group inv_std = splat(a.inv_std[row]);
-        const group xh = (x - splat(a.mean[row])) * inv_std;
+        const group dy = load(rows.grad_output[k] + i, extent);
+        const group xh = (load(rows.x[k] + i, extent) - mean[k]) * inv_std[k];
         const group g = has_weight ? dy * w : dy;
-        const group centred = (g - splat(sums[k].g * reciprocal)) -
-                              xh * splat(sums[k].gx * reciprocal);
-        T* dx = static_cast<T*>(a.grad_x) + row * a.grad_x_outer_stride + begin + i;
+        const group centred = (g - mean_g[k]) - xh * mean_gx[k];
         if constexpr (parameters) sum_weight = multiply_add(dy, xh, sum_weight);
         if constexpr (parameters) sum_bias = sum_bias + dy;
-        store(dx, centred * inv_std, extent);
+        store(rows.grad_x[k] + i, centred * inv_std[k], extent);
       }
       if constexpr (parameters) store(grad_weight + i, sum_weight);
       if constexpr (parameters) store(grad_bias + i, sum_bias);
@@ -156,36 +179,43 @@ struct RowsBackward {
   }
 
   // As write_columns, in single precision; the K rows' parameter gradients are summed in float.
-  template <int K, bool has_weight, bool parameters>
+  template <int K, bool has_weight, bool parameters, bool streaming>
   __attribute__((always_inline)) void write_float_columns(const FloatStats* stats,
                                                           const FloatSlopes* slopes,
                                                           double* grad_weight,
                                                           double* grad_bias) const {
     const float* weight = static_cast<const float*>(a.weight);
+    const RowPointers<K> rows(*this, 0);
+    float_group centre[K];
+    float_group inv_std[K];
+    float_group offset[K];
+    float_group slope_g[K];
+    float_group slope_x[K];
+    float_group shift[K];
+    for (int k = 0; k < K; ++k) {
+      centre[k] = splat_float(stats[k].centre);
+      inv_std[k] = splat_float(stats[k].inv_std);
+      offset[k] = splat_float(stats[k].offset);
+      slope_g[k] = splat_float(slopes[k].slope_g);
+      slope_x[k] = splat_float(slopes[k].slope_x);
+      shift[k] = splat_float(slopes[k].shift);
+    }
     for_each_group(a.reduced, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const float_group w = has_weight ? load_float(weight + i, extent) : float_group{};
       float_group sum_weight{};
       float_group sum_bias{};
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
-        const std::int64_t row = first + k;
-        const float_group dy =
-            load_float(static_cast<const float*>(a.grad_output) +
-                           row * a.grad_output_outer_stride + i, extent);
-        const float_group near =
-            load_float(static_cast<const float*>(a.x) + row * a.x_outer_stride + i, extent) -
-            splat_float(stats[k].centre);
+        const float_group dy = load_float(rows.grad_output[k] + i, extent);
+        const float_group near = load_float(rows.x[k] + i, extent) - centre[k];
         const float_group g = has_weight ? dy * w : dy;
-        const float_group rest =
-            multiply_add(near, splat_float(slopes[k].slope_x), splat_float(slopes[k].shift));
+        const float_group rest = multiply_add(near, slope_x[k], shift[k]);
         if constexpr (parameters) {
-          const float_group xh =
-              multiply_add(near, splat_float(stats[k].inv_std), splat_float(stats[k].offset));
+          const float_group xh = multiply_add(near, inv_std[k], offset[k]);
           sum_weight = multiply_add(dy, xh, sum_weight);
           sum_bias = sum_bias + dy;
         }
-        store_float(static_cast<float*>(a.grad_x) + row * a.grad_x_outer_stride + i,
-                    multiply_add(g, splat_float(slopes[k].slope_g), rest), extent);
+        store_or_stream<streaming>(rows.grad_x[k] + i, multiply_add(g, slope_g[k], rest), extent);
       }
       if constexpr (parameters) store(grad_weight + i, load(grad_weight + i) + widen(sum_weight));
       if constexpr (parameters) store(grad_bias + i, load(grad_bias + i) + widen(sum_bias));
@@ -196,7 +226,11 @@ struct RowsBackward {
   void write_float(const FloatStats* stats, const FloatSlopes* slopes, double* grad_weight,
                    double* grad_bias) const {
     for_parameters(a.weight != nullptr, grad_weight != nullptr, [&](auto weight, auto wanted) {
-      write_float_columns<K, weight.is, wanted.is>(stats, slopes, grad_weight, grad_bias);
+      if (worth_streaming(a.grad_x, a.grad_x_outer_stride * 4, a.outer * a.reduced * 4)) {
+        write_float_columns<K, weight.is, wanted.is, true>(stats, slopes, grad_weight, grad_bias);
+      } else {
+        write_float_columns<K, weight.is, wanted.is, false>(stats, slopes, grad_weight, grad_bias);
+      }
     });
   }
 

@@ -90,56 +90,97 @@ template <class T>
 struct ColumnParameter {
   const T* values;
   double otherwise;
+  std::int64_t begin;
   template <class Extent>
   NORMDROP_LAMBDA_INLINE group operator()(std::int64_t j, Extent extent) const {
-    return values ? load(values + j, extent) : splat(otherwise);
+    return values ? load(values + begin + j, extent) : splat(otherwise);
   }
 };
 
 template <class T, class Arguments>
 void write_rows(const Arguments& a, ColumnNormalisers& normalisers) {
-  const ColumnParameter<T> weight{static_cast<const T*>(a.weight), 1.0};
-  const ColumnParameter<T> bias{static_cast<const T*>(a.bias), 0.0};
   if constexpr (sizeof(T) == 4) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       normalisers.fold(c, parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0));
     }
   }
-  parallel_for(a.batch, a.channels, [&](std::int64_t row) {
-    const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride;
-    T* y = static_cast<T*>(a.y) + row * a.y_batch_stride;
+  for_each_row_tile(a.batch, a.channels,
+                    [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+    const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + begin;
+    T* y = static_cast<T*>(a.y) + row * a.y_batch_stride + begin;
     if constexpr (sizeof(T) == 4) {
-      normalise_folded_columns(x, y, a.channels, normalisers);
+      normalise_folded_columns(x, y, count, normalisers.arrays(begin));
     } else {
-      normalise_columns(x, y, a.channels, normalisers, weight, bias);
+      const ColumnParameter<T> weight{static_cast<const T*>(a.weight), 1.0, begin};
+      const ColumnParameter<T> bias{static_cast<const T*>(a.bias), 0.0, begin};
+      normalise_columns(x, y, count, normalisers, begin, weight, bias);
     }
+  });
+}
+
+// Calls body(slot, begin, count) for every slot of rows and every tile of columns.
+template <class Body>
+void for_each_slot_tile(const Slots& slots, std::int64_t columns, Body&& body) {
+  const std::int64_t width = cpu::tuning::column_tile;
+  const std::int64_t tiles = (columns + width - 1) / width;
+  parallel_for(slots.count * tiles, slots.rows * (columns < width ? columns : width),
+               [&](std::int64_t task) {
+                 const std::int64_t begin = task % tiles * width;
+                 body(task / tiles, begin, columns - begin < width ? columns - begin : width);
+               });
+}
+
+template <class T>
+Block<T> rows_of_slot(const BatchNormForward& a, const Slots& slots, std::int64_t slot,
+                      std::int64_t begin, std::int64_t columns) {
+  const std::int64_t first = slots.begin(slot);
+  return {static_cast<const T*>(a.x) + first * a.x_batch_stride + begin,
+          slots.end(slot, a.batch) - first, columns, a.x_batch_stride};
+}
+
+// float32: all slots share one centre per channel, so that their sums simply add.
+void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, float) {
+  const Slots slots = plan_slots(a.batch);
+  const std::int64_t width = padded(a.channels);
+  Scratch<double> centre(width);
+  Scratch<double> partial((slots.count + 1) * 2 * width);
+  const float* x = static_cast<const float*>(a.x);
+  column_centres(Block<float>{x, a.batch, a.channels, a.x_batch_stride}, centre.data());
+  for_each_slot_tile(slots, a.channels,
+                     [&](std::int64_t slot, std::int64_t begin, std::int64_t count) {
+    double* total = &partial[slot * 2 * width] + begin;
+    column_deviations(rows_of_slot<float>(a, slots, slot, begin, count), &centre[begin], total,
+                      total + width);
+  });
+  double* total = &partial[slots.count * 2 * width];
+  merge_slots(partial.data(), slots.count, 2 * width, 2 * width, total);
+  for (std::int64_t c = 0; c < a.channels; ++c) {
+    moments[c] = moments_about(static_cast<double>(a.batch), centre[c], total[c],
+                               total[width + c]);
+  }
+}
+
+void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, double) {
+  const Slots slots = plan_slots(a.batch);
+  Scratch<Moments> partial(slots.count * a.channels);
+  for_each_slot_tile(slots, a.channels,
+                     [&](std::int64_t slot, std::int64_t begin, std::int64_t count) {
+    Scratch<double> scratch(column_scratch_size(count));
+    column_moments(rows_of_slot<double>(a, slots, slot, begin, count), scratch.data(),
+                   &partial[slot * a.channels + begin]);
+  });
+  parallel_for(a.channels, slots.count * 16, [&](std::int64_t c) {
+    moments[c] = merge(&partial[c], slots.count, a.channels);
   });
 }
 
 template <class T>
 void forward_rows(const BatchNormForward& a) {
-  const Slots slots = plan_slots(a.batch);
-  const std::int64_t width = cpu::tuning::column_tile;
-  const std::int64_t tiles = (a.channels + width - 1) / width;
-  Scratch<Moments> moments(slots.count * a.channels);
-  parallel_for(slots.count * tiles, slots.rows * (a.channels < width ? a.channels : width),
-               [&](std::int64_t task) {
-                 const std::int64_t slot = task / tiles;
-                 const std::int64_t begin = task % tiles * width;
-                 const std::int64_t columns =
-                     a.channels - begin < width ? a.channels - begin : width;
-                 const T* x = static_cast<const T*>(a.x) + begin;
-                 const Block<T> block{x + slots.begin(slot) * a.x_batch_stride,
-                                      slots.end(slot, a.batch) - slots.begin(slot), columns,
-                                      a.x_batch_stride};
-                 Scratch<double> scratch(column_scratch_size(columns));
-                 column_moments<false>(block, scratch.data(),
-                                       &moments[slot * a.channels + begin]);
-               });
+  Scratch<Moments> moments(a.channels);
+  channel_moments_of_rows(a, moments.data(), T());
   ColumnNormalisers normalisers(a.channels);
   for (std::int64_t channel = 0; channel < a.channels; ++channel) {
-    const Moments merged = merge(&moments[channel], slots.count, a.channels);
-    const Normaliser n = finish(merged, channel_runs<T>(a, channel), a.eps);
+    const Normaliser n = finish(moments[channel], channel_runs<T>(a, channel), a.eps);
     report(a, channel, n);
     normalisers.set<T>(channel, n);
   }
@@ -191,6 +232,13 @@ struct ChannelBackward {
     return static_cast<const T*>(a.grad_output) + row * a.grad_output_batch_stride +
            channel * a.inner;
   }
+  void prefetch_ahead(std::int64_t row, std::int64_t end) const {
+    const std::int64_t bytes = a.inner * static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t ahead = row + cpu::tuning::prefetch_runs_ahead;
+    if (ahead >= end || bytes > cpu::tuning::prefetched_run_bytes) return;
+    prefetch(x(ahead), bytes);
+    prefetch(grad_output(ahead), bytes);
+  }
 
   RowSums sums(std::int64_t begin, std::int64_t end) const {
     const group mean = splat(a.mean[channel]);
@@ -218,13 +266,14 @@ struct ChannelBackward {
     const group factor = splat(a.inv_std[channel] * parameter<T>(a.weight, channel, 1.0));
     const group mean_g = splat(sum.g * reciprocal);
     const group mean_gx = splat(sum.gx * reciprocal);
+    const bool frozen = a.frozen;
     for (std::int64_t row = begin; row < end; ++row) {
       const T* values = x(row);
       const T* grads = grad_output(row);
       T* out = static_cast<T*>(a.grad_x) + row * a.grad_x_batch_stride + channel * a.inner;
       for_each_group(a.inner, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
         group g = load(grads + i, extent);
-        if (!a.frozen) {
+        if (!frozen) {
           const group xh = (load(values + i, extent) - mean) * inv_std;
           g = (g - mean_g) - xh * mean_gx;
         }
@@ -251,6 +300,7 @@ struct ChannelBackward {
     FloatSums sums;
     if constexpr (sizeof(T) == 4) {
       for (std::int64_t row = begin; row < end; ++row) {
+        prefetch_ahead(row, end);
         sums.template add_run<false>(x(row), grad_output(row), nullptr, a.inner, stats);
       }
     }
@@ -265,6 +315,7 @@ struct ChannelBackward {
                         sum.g * reciprocal, sum.gx * reciprocal);
   }
 
+  template <bool streaming>
   void write_float(std::int64_t begin, std::int64_t end, const FloatStats& stats,
                    const FloatSlopes& slopes) const {
     const float_group minus_centre = splat_float(-stats.centre);
@@ -272,15 +323,22 @@ struct ChannelBackward {
     const float_group slope_x = splat_float(slopes.slope_x);
     const float_group shift = splat_float(slopes.shift);
     for (std::int64_t row = begin; row < end; ++row) {
+      prefetch_ahead(row, end);
       const T* values = x(row);
       const T* grads = grad_output(row);
       T* out = static_cast<T*>(a.grad_x) + row * a.grad_x_batch_stride + channel * a.inner;
       for_each_group(a.inner, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
         const float_group near = load_float(values + i, extent) + minus_centre;
         const float_group rest = multiply_add(near, slope_x, shift);
-        store_float(out + i, multiply_add(load_float(grads + i, extent), slope_g, rest), extent);
+        store_or_stream<streaming>(
+            out + i, multiply_add(load_float(grads + i, extent), slope_g, rest), extent);
       });
     }
+  }
+
+  bool streams() const {
+    return a.inner % 16 == 0 && worth_streaming(a.grad_x, a.grad_x_batch_stride * 4,
+                                                a.batch * a.channels * a.inner * 4);
   }
 
   void report(const RowSums& sum) const {
@@ -300,7 +358,12 @@ template <class T>
 void write_channel(const ChannelBackward<T>& backward, std::int64_t begin, std::int64_t end,
                    const ChannelPlan& plan) {
   if constexpr (sizeof(T) == 4) {
-    if (plan.slopes.usable) return backward.write_float(begin, end, plan.stats, plan.slopes);
+    if (plan.slopes.usable && backward.streams()) {
+      return backward.template write_float<true>(begin, end, plan.stats, plan.slopes);
+    }
+    if (plan.slopes.usable) {
+      return backward.template write_float<false>(begin, end, plan.stats, plan.slopes);
+    }
   }
   backward.write(begin, end, plan.sum);
 }
@@ -360,88 +423,269 @@ void backward_channels(const BatchNormBackward& a) {
   });
 }
 
-// Backward, inner == 1: columns of rows.
+// Backward, inner == 1: columns of rows. Per-channel values are kept as rows of one array.
 template <class T>
-struct RowBackward {
-  const BatchNormBackward& a;
+class RowBackward {
+ public:
+  explicit RowBackward(const BatchNormBackward& a)
+      : a_(a),
+        width_(padded(a.channels)),
+        slots_(plan_slots(a.batch)),
+        values_(value_rows * width_),
+        partial_((slots_.count + 1) * 2 * width_) {}
 
+  void run() {
+    choose_channels();
+    sum_slots();
+    merge_sums();
+    plan_channels();
+    if constexpr (sizeof(T) == 4) {
+      if (channels_in_float_ > 0) return write_rows<true>();
+    }
+    write_rows<false>();
+  }
+
+ private:
   const T* x(std::int64_t row) const {
-    return static_cast<const T*>(a.x) + row * a.x_batch_stride;
+    return static_cast<const T*>(a_.x) + row * a_.x_batch_stride;
   }
   const T* grad_output(std::int64_t row) const {
-    return static_cast<const T*>(a.grad_output) + row * a.grad_output_batch_stride;
+    return static_cast<const T*>(a_.grad_output) + row * a_.grad_output_batch_stride;
+  }
+  double* doubles(int which) const { return values_.data() + which * width_; }
+  float* floats(int which) const {
+    return reinterpret_cast<float*>(values_.data() + 5 * width_) + which * width_;
+  }
+
+  // Rows of values_: 5 of doubles, 7 of floats (half as wide).
+  static constexpr std::int64_t value_rows = 5 + 4;
+  enum Doubles { mean, inv_std, mean_g, mean_gx, factor };
+  enum Floats { centre, float_inv_std, offset, slope_g, slope_x, shift, in_float };
+
+  // Which channels may take the passes in single precision; see float_backward.h.
+  void choose_channels() {
+    fill_zero(values_.data(), value_rows * width_);
+    const std::int64_t looked_at = a_.batch < 64 ? a_.batch : 64;
+    for (std::int64_t c = 0; c < a_.channels; ++c) {
+      doubles(mean)[c] = a_.mean[c];
+      doubles(inv_std)[c] = a_.inv_std[c];
+    }
+    if constexpr (sizeof(T) == 4 && has_fma) {
+      float* largest = floats(in_float);
+      for (std::int64_t row = 0; row < looked_at; ++row) {
+        const float* grads = grad_output(row);
+        for (std::int64_t c = 0; c < a_.channels; ++c) {
+          const float magnitude = grads[c] < 0.0f ? -grads[c] : grads[c];
+          largest[c] = magnitude > largest[c] ? magnitude : largest[c];
+        }
+      }
+      for (std::int64_t c = 0; c < a_.channels; ++c) {
+        FloatStats stats = float_stats(a_.mean[c], a_.inv_std[c]);
+        stats.usable = stats.usable && within(largest[c], 0x1p-60, 0x1p+40);
+        floats(centre)[c] = stats.centre;
+        floats(float_inv_std)[c] = stats.inv_std;
+        floats(offset)[c] = stats.offset;
+        largest[c] = stats.usable ? 1.0f : 0.0f;
+        channels_in_float_ += stats.usable ? 1 : 0;
+      }
+    }
+  }
+
+  void sum_slots() {
+    parallel_for(slots_.count, slots_.rows * a_.channels, [&](std::int64_t slot) {
+      double* sum_g = &partial_[slot * 2 * width_];
+      fill_zero(sum_g, 2 * width_);
+      const std::int64_t end = slots_.end(slot, a_.batch);
+      std::int64_t row = slots_.begin(slot);
+      if constexpr (sizeof(T) == 4) {
+        if (channels_in_float_ > 0) {
+          for (; row + 8 <= end; row += 8) add_rows_float<8>(row, sum_g, sum_g + width_);
+          for (; row < end; ++row) add_rows_float<1>(row, sum_g, sum_g + width_);
+          return;
+        }
+      }
+      for (; row + 4 <= end; row += 4) add_rows<4>(row, sum_g, sum_g + width_);
+      for (; row < end; ++row) add_rows<1>(row, sum_g, sum_g + width_);
+    });
   }
 
   // Adds K rows to the sums of every channel.
   template <int K>
   void add_rows(std::int64_t row, double* sum_g, double* sum_gx) const {
-    for_each_group(a.channels, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group mean = load(a.mean + j, extent);
-      const group inv_std = load(a.inv_std + j, extent);
+    const double* means = doubles(mean);
+    const double* inv_stds = doubles(inv_std);
+    const T* values[K];
+    const T* grads[K];
+    for (int k = 0; k < K; ++k) {
+      values[k] = x(row + k);
+      grads[k] = grad_output(row + k);
+    }
+    for_each_group(a_.channels, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group m = load(means + j);
+      const group s = load(inv_stds + j);
       group g_sum = load(sum_g + j);
       group gx_sum = load(sum_gx + j);
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
-        const group g = load(grad_output(row + k) + j, extent);
-        const group xh = (load(x(row + k) + j, extent) - mean) * inv_std;
+        const group g = load(grads[k] + j, extent);
         g_sum = g_sum + g;
-        gx_sum = multiply_add(g, xh, gx_sum);
+        gx_sum = multiply_add(g, (load(values[k] + j, extent) - m) * s, gx_sum);
       }
       store(sum_g + j, g_sum);
       store(sum_gx + j, gx_sum);
     });
   }
 
-  // grad_x = grad_output * factor + x * slope + offset, the three of each channel.
-  void write(std::int64_t row, const double* mean_g, const double* mean_gx,
-             const double* factor) const {
-    T* out = static_cast<T*>(a.grad_x) + row * a.grad_x_batch_stride;
-    for_each_group(a.channels, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      group g = load(grad_output(row) + j, extent);
-      if (!a.frozen) {
-        const group xh =
-            (load(x(row) + j, extent) - load(a.mean + j, extent)) * load(a.inv_std + j, extent);
-        g = (g - load(mean_g + j)) - xh * load(mean_gx + j);
+  template <int K>
+  void add_rows_float(std::int64_t row, double* sum_g, double* sum_gx) const {
+    const float* centres = floats(centre);
+    const float* inv_stds = floats(float_inv_std);
+    const float* offsets = floats(offset);
+    const float* values[K];
+    const float* grads[K];
+    for (int k = 0; k < K; ++k) {
+      values[k] = x(row + k);
+      grads[k] = grad_output(row + k);
+    }
+    for_each_group(a_.channels, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      const float_group m = load_float(centres + j);
+      const float_group s = load_float(inv_stds + j);
+      const float_group o = load_float(offsets + j);
+      float_group g_sum{};
+      float_group gx_sum{};
+#pragma GCC unroll 8
+      for (int k = 0; k < K; ++k) {
+        const float_group g = load_float(grads[k] + j, extent);
+        const float_group xh = multiply_add(load_float(values[k] + j, extent) - m, s, o);
+        g_sum = g_sum + g;
+        gx_sum = multiply_add(g, xh, gx_sum);
       }
-      store(out + j, g * load(factor + j), extent);
+      store(sum_g + j, load(sum_g + j) + widen(g_sum));
+      store(sum_gx + j, load(sum_gx + j) + widen(gx_sum));
     });
   }
-};
 
-template <class T>
-void backward_rows(const BatchNormBackward& a) {
-  const Slots slots = plan_slots(a.batch);
-  const std::int64_t width = padded(a.channels);
-  const RowBackward<T> rows{a};
-  Scratch<double> partial((slots.count + 1) * 2 * width);
-  parallel_for(slots.count, slots.rows * a.channels, [&](std::int64_t slot) {
-    double* sum_g = &partial[slot * 2 * width];
-    double* sum_gx = sum_g + width;
-    fill_zero(sum_g, 2 * width);
-    const std::int64_t end = slots.end(slot, a.batch);
-    std::int64_t row = slots.begin(slot);
-    for (; row + 4 <= end; row += 4) rows.template add_rows<4>(row, sum_g, sum_gx);
-    for (; row < end; ++row) rows.template add_rows<1>(row, sum_g, sum_gx);
-  });
-  double* sum_g = &partial[slots.count * 2 * width];
-  double* sum_gx = sum_g + width;
-  fill_zero(sum_g, 2 * width);
-  merge_slots(partial.data(), slots.count, 2 * width, a.channels, sum_g);
-  merge_slots(partial.data() + width, slots.count, 2 * width, a.channels, sum_gx);
-  Scratch<double> factor(width);
-  fill_zero(factor.data(), width);
-  const double reciprocal = 1.0 / static_cast<double>(a.batch);
-  for (std::int64_t c = 0; c < a.channels; ++c) {
-    if (a.grad_weight) static_cast<T*>(a.grad_weight)[c] = static_cast<T>(sum_gx[c]);
-    if (a.grad_bias) static_cast<T*>(a.grad_bias)[c] = static_cast<T>(sum_g[c]);
-    sum_g[c] *= reciprocal;
-    sum_gx[c] *= reciprocal;
-    factor[c] = a.inv_std[c] * parameter<T>(a.weight, c, 1.0);
+  // A channel that single precision does not suit, in the middle of others that it does.
+  void redo_in_double(std::int64_t channel, double* sum_g, double* sum_gx) const {
+    RowSums total{0.0, 0.0};
+    for (std::int64_t s = 0; s < slots_.count; ++s) {
+      total.add(ChannelBackward<T>{a_, channel}.sums(slots_.begin(s), slots_.end(s, a_.batch)));
+    }
+    sum_g[channel] = total.g;
+    sum_gx[channel] = total.gx;
   }
-  parallel_for(a.batch, a.channels, [&](std::int64_t row) {
-    rows.write(row, sum_g, sum_gx, factor.data());
-  });
-}
+
+  void merge_sums() {
+    double* sum_g = sums();
+    fill_zero(sum_g, 2 * width_);
+    merge_slots(partial_.data(), slots_.count, 2 * width_, a_.channels, sum_g);
+    merge_slots(partial_.data() + width_, slots_.count, 2 * width_, a_.channels, sum_g + width_);
+  }
+  double* sums() const { return &partial_[slots_.count * 2 * width_]; }
+
+  void plan_channels() {
+    const double reciprocal = a_.frozen ? 0.0 : 1.0 / static_cast<double>(a_.batch);
+    double* sum_g = sums();
+    double* sum_gx = sum_g + width_;
+    const bool mixed = channels_in_float_ > 0;
+    channels_in_float_ = 0;
+    for (std::int64_t c = 0; c < a_.channels; ++c) {
+      const double scale = a_.inv_std[c] * parameter<T>(a_.weight, c, 1.0);
+      if (mixed) {
+        const FloatStats stats{floats(centre)[c], floats(float_inv_std)[c], floats(offset)[c],
+                               floats(in_float)[c] != 0.0f};
+        const FloatSlopes slopes = float_slopes(stats, a_.inv_std[c], scale,
+                                                sum_g[c] * reciprocal, sum_gx[c] * reciprocal);
+        floats(slope_g)[c] = slopes.slope_g;
+        floats(slope_x)[c] = slopes.slope_x;
+        floats(shift)[c] = slopes.shift;
+        floats(in_float)[c] = slopes.usable ? 1.0f : 0.0f;
+        channels_in_float_ += slopes.usable ? 1 : 0;
+        if (!slopes.usable) redo_in_double(c, sum_g, sum_gx);
+      }
+      if (a_.grad_weight) static_cast<T*>(a_.grad_weight)[c] = static_cast<T>(sum_gx[c]);
+      if (a_.grad_bias) static_cast<T*>(a_.grad_bias)[c] = static_cast<T>(sum_g[c]);
+      doubles(mean_g)[c] = sum_g[c] * reciprocal;
+      doubles(mean_gx)[c] = sum_gx[c] * reciprocal;
+      doubles(factor)[c] = scale;
+    }
+  }
+
+  template <bool in_single>
+  void write_rows() const {
+    const bool streams =
+        worth_streaming(a_.grad_x, a_.grad_x_batch_stride * 4, a_.batch * a_.channels * 4);
+    for_each_row_tile(a_.batch, a_.channels,
+                      [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+      if constexpr (in_single) {
+        streams ? write_float<true>(row, begin, count) : write_float<false>(row, begin, count);
+      } else {
+        write_double(row, begin, count,
+                     static_cast<T*>(a_.grad_x) + row * a_.grad_x_batch_stride + begin);
+      }
+    });
+  }
+
+  // Channels [begin, begin + count) of a row to out[0 .. count).
+  void write_double(std::int64_t row, std::int64_t begin, std::int64_t count, T* out) const {
+    const T* values = x(row) + begin;
+    const T* grads = grad_output(row) + begin;
+    const double* channel = doubles(0) + begin;
+    const std::int64_t width = width_;
+    const bool frozen = a_.frozen;
+    for_each_group(count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      group g = load(grads + j, extent);
+      const double* at = channel + j;
+      if (!frozen) {
+        const group xh = (load(values + j, extent) - load(at)) * load(at + width);
+        g = (g - load(at + 2 * width)) - xh * load(at + 3 * width);
+      }
+      store(out + j, g * load(at + 4 * width), extent);
+    });
+  }
+
+  template <bool streaming>
+  void write_float(std::int64_t row, std::int64_t begin, std::int64_t count) const {
+    const float* values = x(row) + begin;
+    const float* grads = grad_output(row) + begin;
+    float* out = static_cast<float*>(a_.grad_x) + row * a_.grad_x_batch_stride + begin;
+    const float* channel = floats(0) + begin;
+    const std::int64_t width = width_;
+    const bool all = channels_in_float_ == a_.channels;
+    for_each_group(count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      const float* at = channel + j;
+      const float_group near = load_float(values + j, extent) - load_float(at);
+      const float_group rest =
+          multiply_add(near, load_float(at + slope_x * width), load_float(at + shift * width));
+      const float_group result = multiply_add(load_float(grads + j, extent),
+                                              load_float(at + slope_g * width), rest);
+      if (__builtin_expect(all, 1)) {
+        return store_or_stream<streaming>(out + j, result, extent);
+      }
+      write_mixed(row, begin + j, extent.count, result, out + j);
+    });
+  }
+
+  // A group of channels of which some are done in double.
+  __attribute__((noinline)) void write_mixed(std::int64_t row, std::int64_t begin, int count,
+                                             float_group single, float* out) const {
+    float in_single[group_size];
+    T in_double[group_size];
+    store_float(in_single, single);
+    write_double(row, begin, count, in_double);
+    for (int i = 0; i < count; ++i) {
+      out[i] = floats(in_float)[begin + i] != 0.0f ? in_single[i]
+                                                   : static_cast<float>(in_double[i]);
+    }
+  }
+
+  const BatchNormBackward& a_;
+  std::int64_t width_;
+  Slots slots_;
+  Scratch<double> values_;
+  Scratch<double> partial_;
+  std::int64_t channels_in_float_ = 0;
+};
 
 template <class T>
 void backward(const BatchNormBackward& a) {
@@ -450,7 +694,7 @@ void backward(const BatchNormBackward& a) {
     fill_zero(static_cast<T*>(a.grad_bias), a.grad_bias ? a.channels : 0);
     return;
   }
-  a.inner == 1 ? backward_rows<T>(a) : backward_channels<T>(a);
+  a.inner == 1 ? RowBackward<T>(a).run() : backward_channels<T>(a);
 }
 
 }  // namespace

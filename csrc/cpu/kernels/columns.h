@@ -15,7 +15,6 @@ struct Block {
   std::int64_t rows;
   std::int64_t columns;
   std::int64_t row_stride;
-  double scale = 1.0;
 };
 
 // Per-column accumulators, padded to whole groups.
@@ -23,62 +22,73 @@ NORMDROP_INLINE std::int64_t padded(std::int64_t columns) {
   return (columns + group_size - 1) / group_size * group_size;
 }
 
-template <bool scaled>
-static void column_moments(const Block<float>& in, double* scratch, Moments* out) {
-  const std::int64_t width = padded(in.columns);
-  double* centre = scratch;
-  double* deviation = scratch + width;
-  double* square = scratch + 2 * width;
-  for (std::int64_t j = 0; j < 3 * width; ++j) scratch[j] = 0.0;
-
-  std::int64_t sample = (in.rows + 15) / 16;
-  sample = sample > 16 ? sample : (in.rows < 16 ? in.rows : 16);
-  sample = sample < 256 ? sample : 256;
-  for (std::int64_t r = 0; r < sample; ++r) {
+// float32: the mean of the first rows as each column's centre. With at least 1 row in 4096 it lies
+// within 64 standard deviations of the column's mean, which costs at most 12 of 53 bits.
+static inline void column_centres(const Block<float>& block, double* centre) {
+  const Block<float> in = block;
+  std::int64_t rows = in.rows / 4096 > 64 ? in.rows / 4096 : 64;
+  rows = rows < in.rows ? rows : in.rows;
+  for (std::int64_t j = 0; j < padded(in.columns); ++j) centre[j] = 0.0;
+  for (std::int64_t r = 0; r < rows; ++r) {
     const float* x = in.x + r * in.row_stride;
     for_each_group(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      store(centre + j, load(centre + j) + rescale<scaled>(load(x + j, extent), in.scale));
+      store(centre + j, load(centre + j) + load(x + j, extent));
     });
   }
-  for (std::int64_t j = 0; j < width; ++j) centre[j] /= static_cast<double>(sample);
+  const double count = static_cast<double>(rows);
+  for (std::int64_t j = 0; j < in.columns; ++j) centre[j] /= count;
+}
 
-  // Four rows at a time: one read and write of the accumulators for all of them.
+// Adds K rows to the columns' sums of deviations and of their squares.
+template <int K>
+NORMDROP_INLINE void add_deviations(const float* x, std::int64_t row_stride, std::int64_t columns,
+                                    const double* centre, double* total, double* square) {
+  for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+    const group centres = load(centre + j);
+    group totals = load(total + j);
+    group squares = load(square + j);
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k) {
+      const group d = load(x + k * row_stride + j, extent) - centres;
+      totals = add_by_fma(d, totals);
+      squares = multiply_add(d, d, squares);
+    }
+    store(total + j, totals);
+    store(square + j, squares);
+  });
+}
+
+// total and square hold padded(columns) doubles each.
+static inline void column_deviations(const Block<float>& block, const double* centre,
+                                     double* total, double* square) {
+  const Block<float> in = block;
+  for (std::int64_t j = 0; j < padded(in.columns); ++j) total[j] = square[j] = 0.0;
   std::int64_t r = 0;
-  for (; r + 4 <= in.rows; r += 4) {
-    const float* x = in.x + r * in.row_stride;
-    for_each_group(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group centres = load(centre + j);
-      group deviations = load(deviation + j);
-      group squares = load(square + j);
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        const group d =
-            rescale<scaled>(load(x + k * in.row_stride + j, extent), in.scale) - centres;
-        deviations = add_by_fma(d, deviations);
-        squares = multiply_add(d, d, squares);
-      }
-      store(deviation + j, deviations);
-      store(square + j, squares);
-    });
+  for (; r + 8 <= in.rows; r += 8) {
+    add_deviations<8>(in.x + r * in.row_stride, in.row_stride, in.columns, centre, total, square);
   }
   for (; r < in.rows; ++r) {
-    const float* x = in.x + r * in.row_stride;
-    for_each_group(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group d = rescale<scaled>(load(x + j, extent), in.scale) - load(centre + j);
-      store(deviation + j, load(deviation + j) + d);
-      store(square + j, multiply_add(d, d, load(square + j)));
-    });
-  }
-  const double count = static_cast<double>(in.rows);
-  for (std::int64_t j = 0; j < in.columns; ++j) {
-    const double offset = deviation[j] / count;
-    const double squares = square[j] - deviation[j] * offset;
-    out[j] = {count, two_sum(centre[j], offset), squares < 0.0 ? 0.0 : squares};
+    add_deviations<1>(in.x + r * in.row_stride, in.row_stride, in.columns, centre, total, square);
   }
 }
 
-template <bool scaled>
-static void column_moments_of_chunk(const Block<double>& in, double* scratch, Moments* out) {
+NORMDROP_INLINE Moments moments_about(double count, double centre, double total, double square) {
+  const double offset = total / count;
+  return {count, two_sum(centre, offset), squares_about_mean(square, total, offset)};
+}
+
+static inline void column_moments(const Block<float>& in, double* scratch, Moments* out) {
+  const std::int64_t width = padded(in.columns);
+  column_centres(in, scratch);
+  column_deviations(in, scratch, scratch + width, scratch + 2 * width);
+  const double count = static_cast<double>(in.rows);
+  for (std::int64_t j = 0; j < in.columns; ++j) {
+    out[j] = moments_about(count, scratch[j], scratch[width + j], scratch[2 * width + j]);
+  }
+}
+
+static inline void column_moments_of_chunk(const Block<double>& block, double* scratch, Moments* out) {
+  const Block<double> in = block;
   const std::int64_t width = padded(in.columns);
   double* sum = scratch;
   double* error = scratch + width;
@@ -88,7 +98,7 @@ static void column_moments_of_chunk(const Block<double>& in, double* scratch, Mo
     const double* x = in.x + r * in.row_stride;
     for_each_group(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
       const exact_sums sums = add(exact_sums{load(sum + j), load(error + j)},
-                                  rescale<scaled>(load(x + j, extent), in.scale));
+                                  load(x + j, extent));
       store(sum + j, sums.sum);
       store(error + j, sums.error);
     });
@@ -102,7 +112,7 @@ static void column_moments_of_chunk(const Block<double>& in, double* scratch, Mo
   for (std::int64_t r = 0; r < in.rows; ++r) {
     const double* x = in.x + r * in.row_stride;
     for_each_group(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group value = rescale<scaled>(load(x + j, extent), in.scale);
+      const group value = load(x + j, extent);
       const group d = (value - load(sum + j)) - load(error + j);
       store(square + j, multiply_add(d, d, load(square + j)));
     });
@@ -110,19 +120,18 @@ static void column_moments_of_chunk(const Block<double>& in, double* scratch, Mo
   for (std::int64_t j = 0; j < in.columns; ++j) out[j] = {count, {sum[j], error[j]}, square[j]};
 }
 
-template <bool scaled>
-static void column_moments(const Block<double>& in, double* scratch, Moments* out) {
+static inline void column_moments(const Block<double>& in, double* scratch, Moments* out) {
   const std::int64_t bytes_per_row = in.columns * static_cast<std::int64_t>(sizeof(double));
   std::int64_t rows = cpu::tuning::column_chunk_bytes / bytes_per_row;
   rows = rows < 16 ? 16 : rows;
   const std::int64_t chunks = (in.rows + rows - 1) / rows;
-  if (chunks <= 1) return column_moments_of_chunk<scaled>(in, scratch, out);
+  if (chunks <= 1) return column_moments_of_chunk(in, scratch, out);
   Scratch<Moments> chunk(chunks * in.columns);
   for (std::int64_t c = 0; c < chunks; ++c) {
     Block<double> part = in;
     part.x += c * rows * in.row_stride;
     part.rows = in.rows - c * rows < rows ? in.rows - c * rows : rows;
-    column_moments_of_chunk<scaled>(part, scratch, &chunk[c * in.columns]);
+    column_moments_of_chunk(part, scratch, &chunk[c * in.columns]);
   }
   for (std::int64_t j = 0; j < in.columns; ++j) out[j] = merge(&chunk[j], chunks, in.columns);
 }
@@ -153,12 +162,21 @@ class ColumnNormalisers {
     values_[width_ + j] = values_[width_ + j] * weight + bias;
     values_[2 * width_ + j] *= weight;
   }
-  NormaliserGroups groups(std::int64_t j) const {
-    const double* v = values_.data() + j;
-    return {load(v), load(v + width_), load(v + 2 * width_), load(v + 3 * width_)};
-  }
-  group scales(std::int64_t j) const { return load(values_.data() + 4 * width_ + j); }
   bool scaled() const { return scaled_; }
+
+  // Where the columns' values are, for a loop to keep in registers.
+  struct Arrays {
+    const double* values;
+    std::int64_t width;
+    NORMDROP_LAMBDA_INLINE NormaliserGroups groups(std::int64_t j) const {
+      const double* v = values + j;
+      return {load(v), load(v + width), load(v + 2 * width), load(v + 3 * width)};
+    }
+    NORMDROP_LAMBDA_INLINE group scales(std::int64_t j) const {
+      return load(values + 4 * width + j);
+    }
+  };
+  Arrays arrays(std::int64_t begin = 0) const { return {values_.data() + begin, width_}; }
 
  private:
   std::int64_t width_;
@@ -169,7 +187,7 @@ class ColumnNormalisers {
 // weight_at(j, extent) and bias_at(j, extent) give the parameters of the columns from j on.
 template <bool scaled, class T, class WeightAt, class BiasAt>
 NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
-                                       const ColumnNormalisers& n, WeightAt&& weight_at,
+                                       const ColumnNormalisers::Arrays& n, WeightAt&& weight_at,
                                        BiasAt&& bias_at) {
   for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
     group value = load(x + j, extent);
@@ -180,20 +198,38 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
   });
 }
 
+// Calls body(row, begin, count) for every row and every tile of its columns, so that what belongs
+// to a tile's columns stays in L1 for a block of rows.
+template <class Body>
+NORMDROP_INLINE void for_each_row_tile(std::int64_t rows, std::int64_t columns, Body&& body) {
+  constexpr std::int64_t tile = cpu::tuning::column_tile;
+  constexpr std::int64_t block_elements = 16384;
+  const std::int64_t per_block = columns < block_elements ? block_elements / columns : 1;
+  const std::int64_t blocks = (rows + per_block - 1) / per_block;
+  parallel_for(blocks, per_block * columns, [&](std::int64_t block) {
+    const std::int64_t first = block * per_block;
+    const std::int64_t end = rows - first < per_block ? rows : first + per_block;
+    for (std::int64_t begin = 0; begin < columns; begin += tile) {
+      const std::int64_t count = columns - begin < tile ? columns - begin : tile;
+      for (std::int64_t row = first; row < end; ++row) body(row, begin, count);
+    }
+  });
+}
+
 template <class T, class WeightAt, class BiasAt>
 NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
-                                       const ColumnNormalisers& n, WeightAt&& weight_at,
-                                       BiasAt&& bias_at) {
+                                       const ColumnNormalisers& n, std::int64_t begin,
+                                       WeightAt&& weight_at, BiasAt&& bias_at) {
   if (n.scaled()) {
-    normalise_columns<true>(x, y, columns, n, weight_at, bias_at);
+    normalise_columns<true>(x, y, columns, n.arrays(begin), weight_at, bias_at);
   } else {
-    normalise_columns<false>(x, y, columns, n, weight_at, bias_at);
+    normalise_columns<false>(x, y, columns, n.arrays(begin), weight_at, bias_at);
   }
 }
 
 // Columns whose weight and bias were folded in.
 NORMDROP_INLINE void normalise_folded_columns(const float* x, float* y, std::int64_t columns,
-                                              const ColumnNormalisers& n) {
+                                              const ColumnNormalisers::Arrays& n) {
   for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
     store(y + j, normalise<float>(load(x + j, extent), n.groups(j)).high, extent);
   });

@@ -1,7 +1,7 @@
 // The float32 backward passes in single precision, where the numbers allow it.
 //
 // x^ is taken as (x - centre) * inv_std + offset with centre = float(mean), so that a large mean
-// cancels exactly; sums run in float over at most 16 terms a lane and are then widened. Errors stay
+// cancels exactly; sums run in float over at most 16 pairs of terms a lane and are then widened. Errors stay
 // within about 4 of the 8 units that gradients have (docs/numerics.md). A row whose magnitudes
 // come near the ends of float's range is left to the passes in double.
 #pragma once
@@ -72,45 +72,66 @@ NORMDROP_INLINE bool has_ordinary_size(const float* values, std::int64_t length)
   return largest >= 0x1p-60f && largest <= 0x1p+40f;
 }
 
-inline constexpr std::int64_t float_block = 512;  // 16 terms a lane in each of two accumulators
-
-struct FloatSums {
-  group g = splat(0.0);
-  group gx = splat(0.0);
-
-  // Adds one run; `weight` may be null.
+// Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.
+class FloatSums {
+ public:
   template <bool has_weight>
   NORMDROP_LAMBDA_INLINE void add_run(const float* x, const float* grad, const float* weight,
                                       std::int64_t length, const FloatStats& stats) {
-    const float_group centre = splat_float(stats.centre);
-    const float_group inv_std = splat_float(stats.inv_std);
-    const float_group offset = splat_float(stats.offset);
-    for (std::int64_t begin = 0; begin < length; begin += float_block) {
-      const std::int64_t count = length - begin < float_block ? length - begin : float_block;
-      float_group sum_g[2] = {};
-      float_group sum_gx[2] = {};
-      const auto term = [&](std::int64_t i, auto extent, int which) NORMDROP_LAMBDA_INLINE {
-        float_group value = load_float(grad + begin + i, extent);
-        if constexpr (has_weight) value = value * load_float(weight + begin + i, extent);
-        const float_group xh =
-            multiply_add(load_float(x + begin + i, extent) - centre, inv_std, offset);
-        sum_g[which] = sum_g[which] + value;
-        sum_gx[which] = multiply_add(value, xh, sum_gx[which]);
-      };
-      std::int64_t i = 0;
-      for (; i + 2 * group_size <= count; i += 2 * group_size) {
-        term(i, full_group{}, 0);
-        term(i + group_size, full_group{}, 1);
-      }
-      for_each_group(count - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
-        term(i + k, extent, 0);
-      });
-      g = g + widen(sum_g[0] + sum_g[1]);
-      gx = gx + widen(sum_gx[0] + sum_gx[1]);
+    constexpr std::int64_t block = terms_in_float * 2 * group_size;
+    for (std::int64_t begin = 0; begin < length; begin += block) {
+      const std::int64_t count = length - begin < block ? length - begin : block;
+      const std::int64_t terms = (count + 2 * group_size - 1) / (2 * group_size);
+      if (terms_ + terms > terms_in_float) flush();
+      terms_ += terms;
+      add_block<has_weight>(x + begin, grad + begin, has_weight ? weight + begin : nullptr, count,
+                            stats);
     }
   }
 
-  RowSums total() const { return {sum_of_lanes(g), sum_of_lanes(gx)}; }
+  NORMDROP_LAMBDA_INLINE RowSums total() {
+    flush();
+    return {sum_of_lanes(g_), sum_of_lanes(gx_)};
+  }
+
+ private:
+  static constexpr std::int64_t terms_in_float = 16;
+
+  template <bool has_weight>
+  NORMDROP_LAMBDA_INLINE void add_block(const float* x, const float* grad, const float* weight,
+                                        std::int64_t count, const FloatStats& stats) {
+    const float_group centre = splat_float(stats.centre);
+    const float_group inv_std = splat_float(stats.inv_std);
+    const float_group offset = splat_float(stats.offset);
+    const auto term = [&](std::int64_t i, auto extent, int which) NORMDROP_LAMBDA_INLINE {
+      float_group value = load_float(grad + i, extent);
+      if constexpr (has_weight) value = value * load_float(weight + i, extent);
+      const float_group xh = multiply_add(load_float(x + i, extent) - centre, inv_std, offset);
+      sum_g_[which] = sum_g_[which] + value;
+      sum_gx_[which] = multiply_add(value, xh, sum_gx_[which]);
+    };
+    std::int64_t i = 0;
+    for (; i + 2 * group_size <= count; i += 2 * group_size) {
+      term(i, full_group{}, 0);
+      term(i + group_size, full_group{}, 1);
+    }
+    for_each_group(count - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
+      term(i + k, extent, 0);
+    });
+  }
+
+  NORMDROP_LAMBDA_INLINE void flush() {
+    g_ = g_ + widen(sum_g_[0] + sum_g_[1]);
+    gx_ = gx_ + widen(sum_gx_[0] + sum_gx_[1]);
+    sum_g_[0] = sum_g_[1] = sum_gx_[0] = sum_gx_[1] = float_group{};
+    terms_ = 0;
+  }
+
+  group g_ = splat(0.0);
+  group gx_ = splat(0.0);
+  float_group sum_g_[2] = {};
+  float_group sum_gx_[2] = {};
+  std::int64_t terms_ = 0;
 };
 
 }  // namespace normdrop::NORMDROP_ISA

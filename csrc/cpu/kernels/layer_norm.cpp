@@ -146,8 +146,7 @@ void forward_tile(const LayerNormForward& a, std::int64_t outer, std::int64_t be
   const T* bias = static_cast<const T*>(a.bias);
   Scratch<double> scratch(column_scratch_size(columns));
   Scratch<Moments> moments(columns);
-  column_moments<false>(Block<T>{x, a.reduced, columns, a.inner}, scratch.data(),
-                        moments.data());
+  column_moments(Block<T>{x, a.reduced, columns, a.inner}, scratch.data(), moments.data());
   ColumnNormalisers normalisers(columns);
   for (std::int64_t j = 0; j < columns; ++j) {
     const Normaliser n = finish(moments[j], Runs<T>{x + j, a.reduced, 1, a.inner}, a.eps);
@@ -159,7 +158,8 @@ void forward_tile(const LayerNormForward& a, std::int64_t outer, std::int64_t be
     const group b = splat(bias ? static_cast<double>(bias[r]) : 0.0);
     const auto weight_at = [&](std::int64_t, auto) { return w; };
     const auto bias_at = [&](std::int64_t, auto) { return b; };
-    normalise_columns(x + r * a.inner, y + r * a.inner, columns, normalisers, weight_at, bias_at);
+    normalise_columns(x + r * a.inner, y + r * a.inner, columns, normalisers, 0, weight_at,
+                      bias_at);
   }
 }
 
@@ -266,6 +266,8 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
   T* dx = static_cast<T*>(a.grad_x) + outer * a.grad_x_outer_stride + begin;
   const T* weight = static_cast<const T*>(a.weight);
   const std::int64_t width = padded(columns);
+  const std::int64_t inner = a.inner;
+  const std::int64_t reduced = a.reduced;
   Scratch<double> scratch(4 * width);
   fill_zero(scratch.data(), 4 * width);
   double* mean = scratch.data();
@@ -276,15 +278,15 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
     mean[j] = a.mean[outer * a.inner + begin + j];
     inv_std[j] = a.inv_std[outer * a.inner + begin + j];
   }
-  const double reciprocal = 1.0 / static_cast<double>(a.reduced);
-  for (std::int64_t r = 0; r < a.reduced; ++r) {
+  const double reciprocal = 1.0 / static_cast<double>(reduced);
+  for (std::int64_t r = 0; r < reduced; ++r) {
     const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
     group sum_weight = splat(0.0);
     group sum_bias = splat(0.0);
     for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group grad = load(dy + r * a.inner + j, extent);
+      const group grad = load(dy + r * inner + j, extent);
       const group xh =
-          keep((load(x + r * a.inner + j, extent) - load(mean + j)) * load(inv_std + j), extent);
+          keep((load(x + r * inner + j, extent) - load(mean + j)) * load(inv_std + j), extent);
       const group g = grad * w;
       store(mean_g + j, load(mean_g + j) + g);
       store(mean_gx + j, multiply_add(g, xh, load(mean_gx + j)));
@@ -298,13 +300,13 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
     mean_g[j] *= reciprocal;
     mean_gx[j] *= reciprocal;
   }
-  for (std::int64_t r = 0; r < a.reduced; ++r) {
+  for (std::int64_t r = 0; r < reduced; ++r) {
     const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
     for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group g = load(dy + r * a.inner + j, extent) * w;
-      const group xh = (load(x + r * a.inner + j, extent) - load(mean + j)) * load(inv_std + j);
+      const group g = load(dy + r * inner + j, extent) * w;
+      const group xh = (load(x + r * inner + j, extent) - load(mean + j)) * load(inv_std + j);
       const group centred = (g - load(mean_g + j)) - xh * load(mean_gx + j);
-      store(dx + r * a.inner + j, centred * load(inv_std + j), extent);
+      store(dx + r * inner + j, centred * load(inv_std + j), extent);
     });
   }
 }

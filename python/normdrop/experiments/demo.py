@@ -142,7 +142,8 @@ def measure(progress: Progress) -> dict[str, Any]:
             progress.stage("Measuring speed", total)
             measured = 0
         progress.advance(done - measured)
-        progress.note(text)
+        if done < total:
+            progress.note(text)
         measured = done
 
     try:

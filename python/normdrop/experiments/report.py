@@ -71,10 +71,11 @@ def _verdict(plain: float, normed: float, content: Content) -> str:
     settings = content["settings"]
     deepest = max(settings["depths"])
     data = f"{escape(settings['dataset'])}, {settings['steps']} steps"
+    seeds = _count(len(settings["seeds"]), "seed")
     if plain < 2 / settings["classes"] and normed > 0.9:
         return (
             f"With {deepest} hidden layers of {settings['width']} units: not without batch norm, "
-            f"and well with it. ({data}; test accuracy, median over {_count(len(settings['seeds']), 'seed')}.)"
+            f"and well with it. ({data}; test accuracy, median over {seeds}.)"
         )
     return (
         f"With {deepest} hidden layers, {percent(plain)} of the test images are recognised without "
@@ -154,8 +155,8 @@ def _benchmark_section(benchmark: Mapping[str, Any]) -> str:
     )
     return (
         f"{title}<p>Each library's time over ours: above 1, ours is faster. "
-        f"Everyone uses {_count(benchmark['settings']['threads'], 'thread')}; float32, every result "
-        "in fresh memory, medians of runs taken in turns.</p>\n"
+        f"Everyone uses {_count(benchmark['settings']['threads'], 'thread')}; float32, "
+        "every result in fresh memory, medians of runs taken in turns.</p>\n"
         '<div class="scroll"><table><tr><th>case</th><th>normdrop</th>'
         f"{head}</tr>{rows}</table></div>{left_out}"
     )

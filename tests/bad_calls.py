@@ -1,0 +1,449 @@
+"""The table of wrong calls behind test_bad_input: every argument of every public function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from operator import itemgetter
+from typing import Any, ClassVar, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+import normdrop as nd
+from cases import normal, parameter
+
+SHAPE = (5, 7, 11)
+
+
+class Bad(NamedTuple):
+    """One wrong value of one argument; ``words`` must stand in the message."""
+
+    function: str
+    argument: str
+    label: str
+    value: Callable[[dict[str, Any]], Any]
+    error: type[Exception]
+    words: tuple[str, ...]
+
+
+class Subclass(np.ndarray):
+    """Any subclass may redefine what its elements mean."""
+
+
+class FakeDeviceArray:
+    """What a CUDA array looks like from outside."""
+
+    __cuda_array_interface__: ClassVar = {
+        "shape": SHAPE,
+        "typestr": "<f4",
+        "data": (0, False),
+        "version": 3,
+    }
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+
+# Good arguments ----------------------------------------------------------------------------------
+
+
+def good_arguments(function: str) -> dict[str, Any]:
+    """Arguments with which the function works; fresh arrays each time."""
+    f4, axis_size = np.float32, 11 if function.startswith("layer") else 7
+    x, grad = normal(SHAPE, f4, "x"), normal(SHAPE, f4, "grad")
+    weight, bias = (parameter((axis_size,), f4, name) for name in ("weight", "bias"))
+    out = np.full(SHAPE, 123.0, f4)
+    rows = nd.NormStats(np.zeros((5, 7)), np.ones((5, 7)))
+    channels = nd.BatchStats(np.zeros(7), np.ones(7), np.ones(7), 55)
+    affine = {"weight": weight, "bias": bias}
+    layer, batch = {"axis": -1, "out": out}, {"channel_axis": 1, "out": out}
+    running = {"running_mean": np.zeros(7, f4), "running_var": np.ones(7, f4)}
+    return {
+        "layer_norm": {"x": x, **affine, **layer, "eps": 1e-5},
+        "layer_norm_forward": {"x": x, **affine, **layer, "eps": 1e-5},
+        "layer_norm_backward": {
+            "grad_output": grad, "x": x, "stats": rows, "weight": weight, **layer, "bias": True,
+        },
+        "batch_norm": {"x": x, **running, **affine, **batch, "eps": 1e-5},
+        "batch_norm_forward": {"x": x, **affine, **batch, "eps": 1e-5},
+        "batch_norm_backward": {
+            "grad_output": grad, "x": x, "stats": channels, "weight": weight, **batch,
+            "frozen": False, "bias": True,
+        },
+        "update_running_stats": {**running, "stats": channels, "momentum": 0.1, "correction": 1},
+        "dropout": {"x": x, "p": 0.5, "rng": 3, "out": out},
+        "dropout_forward": {"x": x, "p": 0.5, "rng": 3, "out": out},
+        "dropout_backward": {
+            "grad_output": grad, "mask": nd.DropoutMask(3, 0, 0.5, SHAPE), "out": out,
+        },
+        "DropoutMask": {"seed": 3, "call": 0, "p": 0.5, "shape": SHAPE},
+        "BatchStats.from_running": {**running, "eps": 1e-5},
+        "use_backend": {"name": "baseline"},
+        "set_num_threads": {"n": 1},
+        "set_pool_limit": {"bytes": 0},
+        "show_config": {"mode": "dict"},
+    }[function]  # fmt: skip
+
+
+FUNCTIONS = [
+    "layer_norm", "layer_norm_forward", "layer_norm_backward", "batch_norm", "batch_norm_forward",
+    "batch_norm_backward", "update_running_stats", "dropout", "dropout_forward",
+    "dropout_backward", "DropoutMask", "BatchStats.from_running", "use_backend",
+    "set_num_threads", "set_pool_limit", "show_config",
+]  # fmt: skip
+
+
+def find(function: str) -> Callable[..., Any]:
+    found: Any = nd
+    for part in function.split("."):
+        found = getattr(found, part)
+    return found
+
+
+# Wrong arguments ---------------------------------------------------------------------------------
+
+
+def constant(value: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda arguments: value
+
+
+def wrong_types(function: str, argument: str) -> Iterator[Bad]:
+    """What is not a plain array: lists, masked arrays, subclasses, scalars, device arrays."""
+
+    def bad(label: str, make: Callable[[np.ndarray], Any], *words: str) -> Bad:
+        return Bad(
+            function, argument, label, lambda a: make(array_of(a, argument)), TypeError,
+            ("numpy.ndarray", *words),
+        )  # fmt: skip
+
+    yield bad("a list", lambda v: v.tolist(), "got list")
+    yield bad("a masked array", np.ma.masked_array, "MaskedArray")
+    yield bad("a subclass", lambda v: v.view(Subclass), "Subclass")
+    yield bad("a number", lambda v: 3.0, "got float")
+    yield bad("a memoryview", lambda v: memoryview(v), "got memoryview")
+    if argument not in ("weight", "bias", "out"):
+        yield bad("None", lambda v: None, "got NoneType")
+    if argument not in ("running_mean", "running_var") or function != "BatchStats.from_running":
+        yield Bad(function, argument, "a device array", constant(FakeDeviceArray()), RuntimeError,
+                  ("CPU",))  # fmt: skip
+
+
+def wrong_dtypes(function: str, argument: str) -> Iterator[Bad]:
+    names = ["float16", "int64", "complex64", "object", "bool"]
+    free = argument in ("running_mean", "running_var")
+    leads = argument == ("grad_output" if function == "dropout_backward" else "x")
+    if not free and not leads:
+        names.append("float64" if not argument.startswith("stats.") else "float32")
+    kinds: list[tuple[str, Any]] = [(name, np.dtype(name)) for name in names]
+    kinds += [("bfloat16", np.dtype(ml_dtypes.bfloat16)), (">f4", np.dtype(">f4"))]
+    if np.dtype(np.longdouble) != np.float64:
+        kinds.append((np.dtype(np.longdouble).name, np.dtype(np.longdouble)))
+    for name, kind in kinds:
+        yield Bad(
+            function, argument, f"{name} data", lambda a, k=kind: array_of(a, argument).astype(k),
+            TypeError, ("float", f"got {name}"),
+        )  # fmt: skip
+
+
+def wrong_shapes(function: str, argument: str) -> Iterator[Bad]:
+    def bad(label: str, make: Callable[[np.ndarray], Any]) -> Bad:
+        return Bad(function, argument, label, lambda a: make(array_of(a, argument)), ValueError,
+                   ("shape", "got"))  # fmt: skip
+
+    yield bad("one axis too many", lambda v: v[None].copy())
+    yield bad("one element too few", lambda v: v[..., :-1].copy())
+    yield bad("one element too many", lambda v: np.concatenate([v, v[..., :1]], axis=-1))
+    yield bad("no elements", lambda v: v[..., :0].copy())
+
+
+def array_of(arguments: dict[str, Any], argument: str) -> np.ndarray:
+    """The good array of an argument, which may be a field as in ``stats.mean``."""
+    head, _, field = argument.partition(".")
+    value = arguments[head]
+    return getattr(value, field) if field else value
+
+
+ARRAYS = {
+    "layer_norm": ["x", "weight", "bias", "out"],
+    "layer_norm_forward": ["x", "weight", "bias", "out"],
+    "layer_norm_backward": [
+        "grad_output", "x", "stats.mean", "stats.inv_std", "weight", "out",
+    ],
+    "batch_norm": ["x", "running_mean", "running_var", "weight", "bias", "out"],
+    "batch_norm_forward": ["x", "weight", "bias", "out"],
+    "batch_norm_backward": [
+        "grad_output", "x", "stats.mean", "stats.inv_std", "weight", "out",
+    ],
+    "update_running_stats": ["running_mean", "running_var", "stats.mean", "stats.var"],
+    "dropout": ["x", "out"],
+    "dropout_forward": ["x", "out"],
+    "dropout_backward": ["grad_output", "out"],
+    "BatchStats.from_running": ["running_mean", "running_var"],
+}  # fmt: skip
+
+
+def array_cases() -> Iterator[Bad]:
+    for function, arguments in ARRAYS.items():
+        for argument in arguments:
+            yield from wrong_types(function, argument)
+            yield from wrong_dtypes(function, argument)
+            first = argument == ("grad_output" if function == "dropout_backward" else "x")
+            if (not first or function == "dropout_backward") and (
+                (function, argument) != ("BatchStats.from_running", "running_mean")
+                and (function, argument) != ("update_running_stats", "stats.mean")
+            ):
+                yield from wrong_shapes(function, argument)
+
+
+def out_cases() -> Iterator[Bad]:
+    for function, arguments in ARRAYS.items():
+        if "out" not in arguments:
+            continue
+
+        def bad(label: str, make: Any, *words: str, function: str = function) -> Bad:
+            return Bad(function, "out", label, make, ValueError, words)
+
+        yield bad("read-only", lambda a: read_only(a["out"]), "writeable", "got a read-only")
+        twice = partial(np.lib.stride_tricks.as_strided, shape=SHAPE, strides=(0, 44, 4))
+        yield bad("overlapping itself", lambda a, twice=twice: twice(a["out"]))
+        for argument in ("x", "grad_output"):
+            if argument in arguments:
+                yield bad(f"{argument} shifted by one", shifted(argument), argument, "overlaps")
+                yield bad(f"{argument} reversed", lambda a, n=argument: a[n][::-1], argument,
+                          "overlaps")  # fmt: skip
+                yield bad(f"{argument} transposed into", into_transposed(argument), argument,
+                          "overlaps")  # fmt: skip
+        if function.endswith("norm_backward"):
+            yield bad("x itself", lambda a: a["x"], "x", "overlaps")
+        for argument in ("weight", "bias"):
+            if argument in arguments:
+                yield bad(f"over {argument}", over(argument), argument, "overlaps")
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+def shifted(argument: str) -> Callable[[dict[str, Any]], np.ndarray]:
+    """``out`` one element behind an input in one buffer; the input is moved there too."""
+
+    def make(arguments: dict[str, Any]) -> np.ndarray:
+        values = arguments[argument]
+        line = np.zeros(values.size + 1, values.dtype)
+        line[:-1] = values.ravel()
+        arguments[argument] = line[:-1].reshape(values.shape)
+        return line[1:].reshape(values.shape)
+
+    return make
+
+
+def into_transposed(argument: str) -> Callable[[dict[str, Any]], np.ndarray]:
+    """``out`` at the same address as an input with other strides."""
+
+    def make(arguments: dict[str, Any]) -> np.ndarray:
+        return np.lib.stride_tricks.as_strided(
+            arguments[argument], SHAPE, (4, 20, 140)
+        )  # fmt: skip
+
+    return make
+
+
+def over(argument: str) -> Callable[[dict[str, Any]], np.ndarray]:
+    """``out`` whose memory holds a parameter as well."""
+
+    def make(arguments: dict[str, Any]) -> np.ndarray:
+        values, out = arguments[argument], arguments["out"]
+        line = out.ravel()
+        part = line[20 : 20 + values.size]
+        part[...] = values
+        arguments[argument] = part
+        return line.reshape(SHAPE)
+
+    return make
+
+
+SCALARS: dict[str, list[tuple[Any, type[Exception], tuple[str, ...]]]] = {
+    "eps": [
+        (-1e-5, ValueError, ("got -1e-05",)),
+        (float("nan"), ValueError, ("got nan",)),
+        (-float("inf"), ValueError, ("got -inf",)),
+        ("1e-5", TypeError, ("real", "got str")),
+        (None, TypeError, ("real", "got NoneType")),
+        ([1e-5], TypeError, ("real", "got list")),
+        (1e-5 + 0j, TypeError, ("real", "got complex")),
+        (True, TypeError, ("real", "got bool")),
+    ],
+    "axis": [
+        (3, ValueError, ("got 3",)),
+        (-4, ValueError, ("got -4",)),
+        (2**70, ValueError, ("got",)),
+        ((), ValueError, ("got ()",)),
+        ((1, 1), ValueError, ("once", "got (1, 1)")),
+        ((1, -2), ValueError, ("once", "got (1, -2)")),
+        ((0, 2), ValueError, ("neighbouring", "got (0, 2)")),
+        ((2, 3), ValueError, ("got 3",)),
+        (1.0, TypeError, ("integer", "got float")),
+        ((1.0,), TypeError, ("integer", "got float")),
+        ("1", TypeError, ("integer", "got str")),
+        (None, TypeError, ("integer", "got NoneType")),
+        ([1], TypeError, ("integer", "got list")),
+        (True, TypeError, ("integer", "got bool")),
+    ],
+    "channel_axis": [
+        (3, ValueError, ("got 3",)),
+        (-4, ValueError, ("got -4",)),
+        (1.0, TypeError, ("integer", "got float")),
+        ((1,), TypeError, ("integer", "got tuple")),
+        (None, TypeError, ("integer", "got NoneType")),
+        (True, TypeError, ("integer", "got bool")),
+    ],
+    "frozen": [(1, TypeError, ("got int",)), (None, TypeError, ("got NoneType",))],
+    "bias": [
+        (1, TypeError, ("got int",)),
+        (np.zeros(7, np.float32), TypeError, ("got numpy.ndarray",)),
+        ("yes", TypeError, ("got str",)),
+    ],
+    "p": [
+        (-0.1, ValueError, ("got -0.1",)),
+        (1.1, ValueError, ("got 1.1",)),
+        (float("nan"), ValueError, ("got nan",)),
+        ("0.5", TypeError, ("real", "got str")),
+        (None, TypeError, ("real", "got NoneType")),
+        (0.5j, TypeError, ("real", "got complex")),
+        (True, TypeError, ("real", "got bool")),
+    ],
+    "rng": [
+        (-1, ValueError, ("got -1",)),
+        (2**64, ValueError, ("got 18446744073709551616",)),
+        ((1,), ValueError, ("pair", "got")),
+        ((1, 2, 3), ValueError, ("pair", "got")),
+        ((1, -2), ValueError, ("got -2",)),
+        ((2**64, 0), ValueError, ("got 18446744073709551616",)),
+        ((1.0, 2), TypeError, ("got float",)),
+        (1.5, TypeError, ("got float",)),
+        ("seed", TypeError, ("got str",)),
+        (True, TypeError, ("got bool",)),
+        (np.random.RandomState(0), TypeError, ("got", "RandomState")),
+    ],
+    "seed": [
+        (-1, ValueError, ("got -1",)),
+        (2**64, ValueError, ("got",)),
+        (1.0, TypeError, ("got float",)),
+        (None, TypeError, ("got NoneType",)),
+    ],
+    "shape": [
+        ((-1, 3), ValueError, ("got (-1, 3)",)),
+        ("ab", TypeError, ("got str",)),
+        ((1.5,), TypeError, ("got",)),
+        (None, TypeError, ("got NoneType",)),
+    ],
+    "momentum": [
+        (-0.1, ValueError, ("got -0.1",)),
+        (1.1, ValueError, ("got 1.1",)),
+        (float("nan"), ValueError, ("got nan",)),
+        ("0.1", TypeError, ("got str",)),
+        (None, TypeError, ("got NoneType",)),
+    ],
+    "correction": [
+        (2, ValueError, ("got 2",)),
+        (-1, ValueError, ("got -1",)),
+        (0.5, TypeError, ("got float",)),
+        (None, TypeError, ("got NoneType",)),
+    ],
+    "mask": [
+        (None, TypeError, ("DropoutMask", "got NoneType")),
+        (np.ones(SHAPE, bool), TypeError, ("DropoutMask", "got")),
+    ],
+    "name": [
+        ("nope", ValueError, ("baseline", "got 'nope'")),
+        ("", ValueError, ("baseline", "got ''")),
+        ("cuda", RuntimeError, ("cuda", "baseline")),
+        (3, TypeError, ("got int",)),
+        (None, TypeError, ("got NoneType",)),
+    ],
+    "n": [
+        (0, ValueError, ("got 0",)),
+        (-1, ValueError, ("got -1",)),
+        (1.5, TypeError, ("got float",)),
+        (None, TypeError, ("got NoneType",)),
+        (True, TypeError, ("got bool",)),
+    ],
+    "bytes": [
+        (-1, ValueError, ("got -1",)),
+        (1.5, TypeError, ("got float",)),
+        ("1", TypeError, ("got str",)),
+        (None, TypeError, ("got NoneType",)),
+    ],
+    "mode": [("json", ValueError, ("stdout", "dict", "got 'json'"))],
+}
+SCALARS["call"] = SCALARS["seed"]
+
+
+def scalar_cases() -> Iterator[Bad]:
+    for function in FUNCTIONS:
+        for argument, value in good_arguments(function).items():
+            if argument not in SCALARS or isinstance(value, np.ndarray):
+                continue
+            for wrong, error, words in SCALARS[argument]:
+                yield Bad(function, argument, f"{type(wrong).__name__} {wrong!r:.20}",
+                          constant(wrong), error, words)  # fmt: skip
+
+
+def stats_cases() -> Iterator[Bad]:
+    kinds = {"layer_norm_backward": "NormStats", "batch_norm_backward": "BatchStats",
+             "update_running_stats": "BatchStats"}  # fmt: skip
+    for function, kind in kinds.items():
+        other = {"NormStats": "BatchStats", "BatchStats": "NormStats"}[kind]
+        wrong = good_arguments(
+            {"NormStats": "batch_norm_backward", "BatchStats": "layer_norm_backward"}[kind]
+        )["stats"]
+        yield Bad(function, "stats", other, constant(wrong), TypeError, (kind, f"got .*{other}"))
+        yield Bad(function, "stats", "a tuple", lambda a: tuple(a["stats"]), TypeError,
+                  (kind, "got tuple"))  # fmt: skip
+        yield Bad(function, "stats", "None", constant(None), TypeError, (kind, "got NoneType"))
+    for count in (0, 1):
+        yield Bad("update_running_stats", "stats.count", f"{count}", constant(count), ValueError,
+                  ("correction", f"got {count}"))  # fmt: skip
+
+
+def special_cases() -> Iterator[Bad]:
+    f4 = np.float32
+
+    def value(function: str, argument: str, label: str, make: Any, *words: str) -> Bad:
+        make = make if callable(make) else constant(make)
+        return Bad(function, argument, label, make, ValueError, words)
+
+    for function in ("batch_norm", "batch_norm_forward", "batch_norm_backward"):
+        yield value(function, "x", "of one axis", np.ones(7, f4), "at least 2", "got", "(7,)")
+    for function in ("layer_norm", "layer_norm_forward"):
+        yield value(function, "x", "of no axis", np.array(1, f4), "got", "()")
+    yield value(
+        "batch_norm_forward",
+        "x",
+        "with one value per channel",
+        lambda a: a["x"][:1, :, :1].copy(),
+        "at least 2 values per channel",
+        "got 1",
+    )
+    update, two_axes = "update_running_stats", np.ones((7, 1))
+    broadcast = np.lib.stride_tricks.as_strided(np.ones(1, f4), (7,), (0,))
+    for argument in ("running_mean", "running_var"):
+        frozen = partial(_frozen, argument)
+        yield value(update, argument, "read-only", frozen, "writeable", "read-only")
+        yield value(update, argument, "broadcast", broadcast, "once", "got")
+    itself = itemgetter("running_mean")
+    yield value(update, "running_var", "running_mean itself", itself, "running_mean", "overlaps")
+    yield value(update, "stats.mean", "of two axes", two_axes, "1-D", "got", "(7, 1)")
+    from_running = "BatchStats.from_running"
+    yield value(from_running, "running_mean", "of two axes", two_axes, "1-D", "got", "(7, 1)")
+
+
+def _frozen(argument: str, arguments: dict[str, Any]) -> np.ndarray:
+    return read_only(arguments[argument])
+
+
+CASES = [
+    *array_cases(), *out_cases(), *scalar_cases(), *stats_cases(), *special_cases(),
+]  # fmt: skip
