@@ -130,6 +130,7 @@ def wrong_types(function: str, argument: str) -> Iterator[Bad]:
 
 
 def wrong_dtypes(function: str, argument: str) -> Iterator[Bad]:
+    """Other types, other precisions than that of x, and data in another byte order (K7)."""
     names = ["float16", "int64", "complex64", "object", "bool"]
     free = argument in ("running_mean", "running_var")
     leads = argument == ("grad_output" if function == "dropout_backward" else "x")

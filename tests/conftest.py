@@ -46,7 +46,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture
 def unchanged() -> Iterator[Callable[..., None]]:
-    """Remember arrays; after the test every one of them must hold the same bytes."""
+    """Remember arrays; after the test every one of them must hold the same bytes (H3)."""
     kept: list[tuple[np.ndarray[Any, Any], bytes]] = []
 
     def remember(*arrays: np.ndarray[Any, Any] | None) -> None:

@@ -195,6 +195,14 @@ def test_threshold_and_scale_come_from_the_same_number():
         assert mask.scale == (2.0**32 / threshold if threshold else 0.0)
 
 
+def test_a_word_equal_to_the_threshold_is_dropped(dtype):
+    """Kept below the threshold, not at it: word <= threshold never drops all at p = 1."""
+    x = np.ones(40, dtype)
+    for i, word in enumerate(reference.words_by_index(3, 4, 0, 40).tolist()):
+        at, above = (nd.dropout(x, 1 - t / 2**32, rng=(3, 4))[i] for t in (word, word + 1))
+        assert at == 0 and above != 0
+
+
 @pytest.mark.parametrize("threshold", [3490065938, 4026531855, 1745032969, 939524103, 1614112203])
 def test_scale_is_rounded_once(threshold):
     """For these, rounding 2**32 / threshold to double first gives another float32."""

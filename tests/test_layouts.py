@@ -149,10 +149,12 @@ def test_every_layout_of_every_argument(name, layout, dtype, unchanged):
     for argument, values in packed.items():
         odd = LAYOUTS[layout](values)
         unchanged(odd)
+        flags = str(odd.flags)
         got = operation.call(**{**packed, argument: odd})
         same_order = np.array(odd, order="K", copy=True)
         expected = operation.call(**{**packed, argument: same_order})
         assert_same_bits(got, expected, f"{argument} as {layout}")
+        assert str(odd.flags) == flags, f"flags of {argument} as {layout} were changed"
         if argument == operation.leading:
             y, like = first_array(got), np.empty_like(odd)
             assert strides_of_long_axes(y) == strides_of_long_axes(like), f"{argument} as {layout}"

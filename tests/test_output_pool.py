@@ -163,7 +163,7 @@ def test_threads_share_the_pool():
 
 
 def test_errors_and_recycling_do_not_leak():
-    """Resident memory stays where it is over many calls, failing ones too (G14 of others)."""
+    """Resident memory stays where it is over many calls, failing ones too (G14)."""
     resource = pytest.importorskip("resource")
     x = normal(ROWS, np.float32, "x")
 

@@ -81,16 +81,16 @@ struct RowsBackward {
     const T* weight = has_weight ? static_cast<const T*>(a.weight) + begin : nullptr;
     const group mean = splat(a.mean[first]);
     const group inv_std = splat(a.inv_std[first]);
-    group sum_g = splat(0.0);
-    group sum_gx = splat(0.0);
+    running_sums<T> sum_g{};
+    running_sums<T> sum_gx{};
     for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       group g = load(dy + i, extent);
       if constexpr (has_weight) g = g * load(weight + i, extent);
       const group xh = keep((load(x + i, extent) - mean) * inv_std, extent);
-      sum_g = sum_g + g;
-      sum_gx = multiply_add(g, xh, sum_gx);
+      sum_g = add(sum_g, g);
+      sum_gx = add_product(sum_gx, g, xh);
     });
-    return {sum_of_lanes(sum_g), sum_of_lanes(sum_gx)};
+    return {total_of(sum_g), total_of(sum_gx)};
   }
 
   // Whether this row may take the passes in single precision.
@@ -131,7 +131,8 @@ struct RowsBackward {
   }
 
   // Writes columns [begin, begin + length) of K rows and adds to the parameter gradients, which
-  // start at the same column (null: not wanted). sums[k] are those of whole rows.
+  // start at the same column (null: not wanted). sums[k] are those of whole rows. Behind
+  // grad_weight and grad_bias, as far again, float64 keeps their rounding errors.
   template <int K, bool has_weight, bool parameters>
   __attribute__((always_inline)) void write_columns(std::int64_t begin, std::int64_t length,
                                                     const RowSums* sums, double* grad_weight,
@@ -149,24 +150,19 @@ struct RowsBackward {
       mean_g[k] = splat(sums[k].g * reciprocal);
       mean_gx[k] = splat(sums[k].gx * reciprocal);
     }
+    const std::int64_t errors_at = parameters ? 2 * (grad_bias - grad_weight) : 0;
     for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const group w = has_weight ? load(weight + i, extent) : splat(1.0);
-      group sum_weight{};
-      group sum_bias{};
-      if constexpr (parameters) sum_weight = load(grad_weight + i);
-      if constexpr (parameters) sum_bias = load(grad_bias + i);
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
         const group dy = load(rows.grad_output[k] + i, extent);
         const group xh = (load(rows.x[k] + i, extent) - mean[k]) * inv_std[k];
         const group g = has_weight ? dy * w : dy;
         const group centred = (g - mean_g[k]) - xh * mean_gx[k];
-        if constexpr (parameters) sum_weight = multiply_add(dy, xh, sum_weight);
-        if constexpr (parameters) sum_bias = sum_bias + dy;
+        if constexpr (parameters) add_in_memory<T>(grad_weight, errors_at, i, dy * xh);
+        if constexpr (parameters) add_in_memory<T>(grad_bias, errors_at, i, dy);
         store(rows.grad_x[k] + i, centred * inv_std[k], extent);
       }
-      if constexpr (parameters) store(grad_weight + i, sum_weight);
-      if constexpr (parameters) store(grad_bias + i, sum_bias);
     });
   }
 

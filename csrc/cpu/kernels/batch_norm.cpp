@@ -243,19 +243,19 @@ struct ChannelBackward {
   RowSums sums(std::int64_t begin, std::int64_t end) const {
     const group mean = splat(a.mean[channel]);
     const group inv_std = splat(a.inv_std[channel]);
-    group sum_g = splat(0.0);
-    group sum_gx = splat(0.0);
+    running_sums<T> sum_g{};
+    running_sums<T> sum_gx{};
     for (std::int64_t row = begin; row < end; ++row) {
       const T* values = x(row);
       const T* grads = grad_output(row);
       for_each_group(a.inner, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
         const group g = load(grads + i, extent);
         const group xh = keep((load(values + i, extent) - mean) * inv_std, extent);
-        sum_g = sum_g + g;
-        sum_gx = multiply_add(g, xh, sum_gx);
+        sum_g = add(sum_g, g);
+        sum_gx = add_product(sum_gx, g, xh);
       });
     }
-    return {sum_of_lanes(sum_g), sum_of_lanes(sum_gx)};
+    return {total_of(sum_g), total_of(sum_gx)};
   }
 
   void write(std::int64_t begin, std::int64_t end, const RowSums& sum) const {
@@ -432,7 +432,7 @@ class RowBackward {
         width_(padded(a.channels)),
         slots_(plan_slots(a.batch)),
         values_(value_rows * width_),
-        partial_((slots_.count + 1) * 2 * width_) {}
+        partial_((slots_.count + 1) * 4 * width_) {}
 
   void run() {
     choose_channels();
@@ -493,8 +493,8 @@ class RowBackward {
 
   void sum_slots() {
     parallel_for(slots_.count, slots_.rows * a_.channels, [&](std::int64_t slot) {
-      double* sum_g = &partial_[slot * 2 * width_];
-      fill_zero(sum_g, 2 * width_);
+      double* sum_g = &partial_[slot * 4 * width_];
+      fill_zero(sum_g, 4 * width_);
       const std::int64_t end = slots_.end(slot, a_.batch);
       std::int64_t row = slots_.begin(slot);
       if constexpr (sizeof(T) == 4) {
@@ -504,35 +504,23 @@ class RowBackward {
           return;
         }
       }
-      for (; row + 4 <= end; row += 4) add_rows<4>(row, sum_g, sum_g + width_);
-      for (; row < end; ++row) add_rows<1>(row, sum_g, sum_g + width_);
+      for (; row < end; ++row) add_row(row, sum_g, sum_g + width_);
+      fold_errors<T>(sum_g, 2 * width_, 2 * width_);
     });
   }
 
-  // Adds K rows to the sums of every channel.
-  template <int K>
-  void add_rows(std::int64_t row, double* sum_g, double* sum_gx) const {
+  // Adds a row to the sums of every channel.
+  void add_row(std::int64_t row, double* sum_g, double* sum_gx) const {
     const double* means = doubles(mean);
     const double* inv_stds = doubles(inv_std);
-    const T* values[K];
-    const T* grads[K];
-    for (int k = 0; k < K; ++k) {
-      values[k] = x(row + k);
-      grads[k] = grad_output(row + k);
-    }
+    const T* values = x(row);
+    const T* grads = grad_output(row);
+    const std::int64_t errors_at = 2 * width_;
     for_each_group(a_.channels, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group m = load(means + j);
-      const group s = load(inv_stds + j);
-      group g_sum = load(sum_g + j);
-      group gx_sum = load(sum_gx + j);
-#pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) {
-        const group g = load(grads[k] + j, extent);
-        g_sum = g_sum + g;
-        gx_sum = multiply_add(g, (load(values[k] + j, extent) - m) * s, gx_sum);
-      }
-      store(sum_g + j, g_sum);
-      store(sum_gx + j, gx_sum);
+      const group g = load(grads + j, extent);
+      const group xh = (load(values + j, extent) - load(means + j)) * load(inv_stds + j);
+      add_in_memory<T>(sum_g, errors_at, j, g);
+      add_in_memory<T>(sum_gx, errors_at, j, g * xh);
     });
   }
 
@@ -578,10 +566,10 @@ class RowBackward {
   void merge_sums() {
     double* sum_g = sums();
     fill_zero(sum_g, 2 * width_);
-    merge_slots(partial_.data(), slots_.count, 2 * width_, a_.channels, sum_g);
-    merge_slots(partial_.data() + width_, slots_.count, 2 * width_, a_.channels, sum_g + width_);
+    merge_slots(partial_.data(), slots_.count, 4 * width_, a_.channels, sum_g);
+    merge_slots(partial_.data() + width_, slots_.count, 4 * width_, a_.channels, sum_g + width_);
   }
-  double* sums() const { return &partial_[slots_.count * 2 * width_]; }
+  double* sums() const { return &partial_[slots_.count * 4 * width_]; }
 
   void plan_channels() {
     const double reciprocal = a_.frozen ? 0.0 : 1.0 / static_cast<double>(a_.batch);

@@ -49,6 +49,53 @@ NORMDROP_INLINE exact_sums add(exact_sums a, group value) {
   return {sum, a.error + ((a.sum - (sum - value_part)) + (value - value_part))};
 }
 
+// Sums for gradients: terms of float32 leave a double's last digits free, those of float64 need
+// the rounding errors too.
+struct plain_sums {
+  group sum;
+};
+
+NORMDROP_INLINE plain_sums add(plain_sums a, group value) { return {a.sum + value}; }
+NORMDROP_INLINE plain_sums add_product(plain_sums a, group b, group c) {
+  return {multiply_add(b, c, a.sum)};
+}
+NORMDROP_INLINE exact_sums add_product(exact_sums a, group b, group c) { return add(a, b * c); }
+NORMDROP_INLINE double total_of(const plain_sums& a) { return sum_of_lanes(a.sum); }
+NORMDROP_INLINE double total_of(const exact_sums& a) {
+  return sum_of_lanes(a.sum) + sum_of_lanes(a.error);
+}
+
+template <class T>
+struct sums_for {
+  using type = plain_sums;
+};
+template <>
+struct sums_for<double> {
+  using type = exact_sums;
+};
+template <class T>
+using running_sums = typename sums_for<T>::type;
+
+// The same kept in memory: element j of `sum`, and for float64 its error `errors_at` further on.
+template <class T>
+NORMDROP_INLINE void add_in_memory(double* sum, std::int64_t errors_at, std::int64_t j,
+                                   group value) {
+  if constexpr (sizeof(T) == 8) {
+    const exact_sums sums = add(exact_sums{load(sum + j), load(sum + errors_at + j)}, value);
+    store(sum + j, sums.sum);
+    store(sum + errors_at + j, sums.error);
+  } else {
+    store(sum + j, load(sum + j) + value);
+  }
+}
+
+template <class T>
+NORMDROP_INLINE void fold_errors(double* sum, std::int64_t errors_at, std::int64_t count) {
+  if constexpr (sizeof(T) == 8) {
+    for (std::int64_t j = 0; j < count; ++j) sum[j] += sum[errors_at + j];
+  }
+}
+
 static inline double_double sum_of_lanes(const exact_sums& sums) {
   alignas(64) double high[group_size];
   alignas(64) double low[group_size];

@@ -182,6 +182,7 @@ void forward(const LayerNormForward& a) {
     }
     return;
   }
+  if (a.outer == 0 || a.inner == 0) return;
   const bool long_rows = plan_chunks<T>(1, a.reduced).chunks > 16;
   if (a.inner != 1) return forward_columns<T>(a);
   if (long_rows && a.outer < cpu::thread_count() * 4) return forward_chunks<T>(a);
@@ -194,11 +195,11 @@ void backward_rows(const LayerNormBackward& a) {
   const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
   const Slots slots = plan_slots(a.outer);
   const std::int64_t width = padded(a.reduced);
-  Scratch<double> partial(parameters ? slots.count * 2 * width : 0);
+  Scratch<double> partial(parameters ? slots.count * 4 * width : 0);
   parallel_for(slots.count, slots.rows * a.reduced, [&](std::int64_t slot) {
-    double* grad_weight = parameters ? &partial[slot * 2 * width] : nullptr;
+    double* grad_weight = parameters ? &partial[slot * 4 * width] : nullptr;
     double* grad_bias = parameters ? grad_weight + width : nullptr;
-    if (parameters) fill_zero(grad_weight, 2 * width);
+    if (parameters) fill_zero(grad_weight, 4 * width);
     const std::int64_t end = slots.end(slot, a.outer);
     for (std::int64_t row = slots.begin(slot); row < end; row += rows_together) {
       const std::int64_t left = end - row;
@@ -211,11 +212,12 @@ void backward_rows(const LayerNormBackward& a) {
         }
       }
     }
+    if (parameters) fold_errors<T>(grad_weight, 2 * width, 2 * width);
   });
   if (parameters) {
-    merge_slots(partial.data(), slots.count, 2 * width, a.reduced,
+    merge_slots(partial.data(), slots.count, 4 * width, a.reduced,
                 static_cast<T*>(a.grad_weight));
-    merge_slots(partial.data() + width, slots.count, 2 * width, a.reduced,
+    merge_slots(partial.data() + width, slots.count, 4 * width, a.reduced,
                 static_cast<T*>(a.grad_bias));
   }
 }
@@ -242,11 +244,12 @@ void backward_long_rows(const LayerNormBackward& a) {
   parallel_for(tiles, a.outer * width, [&](std::int64_t tile) {
     const std::int64_t begin = tile * width;
     const std::int64_t length = a.reduced - begin < width ? a.reduced - begin : width;
-    double accumulators[2 * 512] = {};
+    double accumulators[4 * 512] = {};
     for (std::int64_t row = 0; row < a.outer; ++row) {
       RowsBackward<T>{a, row}.template write<1>(begin, length, &sums[row * plan.chunks],
                                                 accumulators, accumulators + width);
     }
+    fold_errors<T>(accumulators, 2 * width, 2 * width);
     T* grad_weight = static_cast<T*>(a.grad_weight);
     T* grad_bias = static_cast<T*>(a.grad_bias);
     for (std::int64_t j = 0; j < length; ++j) {
@@ -268,34 +271,35 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
   const std::int64_t width = padded(columns);
   const std::int64_t inner = a.inner;
   const std::int64_t reduced = a.reduced;
-  Scratch<double> scratch(4 * width);
-  fill_zero(scratch.data(), 4 * width);
+  Scratch<double> scratch(6 * width);
+  fill_zero(scratch.data(), 6 * width);
   double* mean = scratch.data();
   double* inv_std = mean + width;
   double* mean_g = mean + 2 * width;
-  double* mean_gx = mean + 3 * width;
+  double* mean_gx = mean + 3 * width;  // and behind the two their rounding errors
   for (std::int64_t j = 0; j < columns; ++j) {
-    mean[j] = a.mean[outer * a.inner + begin + j];
-    inv_std[j] = a.inv_std[outer * a.inner + begin + j];
+    mean[j] = a.mean[outer * inner + begin + j];
+    inv_std[j] = a.inv_std[outer * inner + begin + j];
   }
-  const double reciprocal = 1.0 / static_cast<double>(reduced);
   for (std::int64_t r = 0; r < reduced; ++r) {
     const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
-    group sum_weight = splat(0.0);
-    group sum_bias = splat(0.0);
+    running_sums<T> sum_weight{};
+    running_sums<T> sum_bias{};
     for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
       const group grad = load(dy + r * inner + j, extent);
       const group xh =
           keep((load(x + r * inner + j, extent) - load(mean + j)) * load(inv_std + j), extent);
       const group g = grad * w;
-      store(mean_g + j, load(mean_g + j) + g);
-      store(mean_gx + j, multiply_add(g, xh, load(mean_gx + j)));
-      sum_weight = multiply_add(grad, xh, sum_weight);
-      sum_bias = sum_bias + grad;
+      add_in_memory<T>(mean_g, 2 * width, j, g);
+      add_in_memory<T>(mean_gx, 2 * width, j, g * xh);
+      sum_weight = add_product(sum_weight, grad, xh);
+      sum_bias = add(sum_bias, grad);
     });
-    if (grad_weight) grad_weight[r] += sum_of_lanes(sum_weight);
-    if (grad_bias) grad_bias[r] += sum_of_lanes(sum_bias);
+    if (grad_weight) grad_weight[r] += total_of(sum_weight);
+    if (grad_bias) grad_bias[r] += total_of(sum_bias);
   }
+  fold_errors<T>(mean_g, 2 * width, 2 * width);
+  const double reciprocal = 1.0 / static_cast<double>(reduced);
   for (std::int64_t j = 0; j < columns; ++j) {
     mean_g[j] *= reciprocal;
     mean_gx[j] *= reciprocal;

@@ -182,6 +182,8 @@ static Moments run_moments(const Runs<T>& in) {
   return merge(chunk.data(), plan.chunks);
 }
 
+NORMDROP_INLINE bool is_finite(double value) { return value * 0.0 == 0.0; }
+
 // What a normalising pass needs: the mean and 1 / sqrt(var + eps), each as a sum of two doubles,
 // of the elements times `scale`.
 struct Normaliser {
@@ -202,13 +204,15 @@ NORMDROP_INLINE double_double inverse_sqrt(double_double v) {
 }
 
 NORMDROP_INLINE Normaliser normaliser(const Moments& moments, double eps, double scale) {
-  if (moments.sum_of_squares == 0.0) {
-    // A constant run: x - mean is exactly 0, and must stay 0 with eps = 0 too.
-    const double inv_std = eps > 0.0 ? 1.0 / __builtin_sqrt(eps) / scale : 0.0;
-    return {moments.mean, {inv_std, 0.0}, 0.0, scale};
-  }
+  const double scaled_eps = eps * scale * scale;
   const double_double var = divide({moments.sum_of_squares, 0.0}, moments.count);
-  const double_double sum = two_sum(var.high, eps * scale * scale);
+  if (var.high == 0.0 || !is_finite(scaled_eps)) {
+    // A constant run, whose x - mean is exactly 0 and must stay 0 with eps = 0 too; or an eps
+    // beside which the variance is nothing.
+    const double_double inv_std = eps > 0.0 ? inverse_sqrt({eps, 0.0}) : double_double{0.0, 0.0};
+    return {moments.mean, {inv_std.high / scale, inv_std.low / scale}, var.high, scale};
+  }
+  const double_double sum = two_sum(var.high, scaled_eps);
   return {moments.mean, inverse_sqrt({sum.high, sum.low + var.low}), var.high, scale};
 }
 
@@ -228,8 +232,6 @@ inline constexpr double shrink = 0x1p-700;
 inline constexpr double grow = 0x1p+700;
 inline constexpr double smallest_safe_variance = 0x1p-800;
 
-NORMDROP_INLINE bool is_finite(double value) { return value * 0.0 == 0.0; }
-
 // Mean of a run whose elements are not all finite: what a plain sum gives.
 template <class T>
 static double plain_mean(const Runs<T>& in) {
@@ -244,16 +246,17 @@ static double plain_mean(const Runs<T>& in) {
 
 template <class T>
 static Normaliser finish(const Moments& moments, const Runs<T>& in, double eps) {
-  if (is_finite(moments.sum_of_squares) && is_finite(moments.mean.high)) {
-    const Normaliser plain = normaliser(moments, eps, 1.0);
-    if constexpr (sizeof(T) == 4) return plain;
-    if (plain.var + eps >= smallest_safe_variance) return plain;
-  }
+  const bool finite = is_finite(moments.sum_of_squares) && is_finite(moments.mean.high);
+  const Normaliser plain = normaliser(moments, eps, 1.0);
+  if (finite && (sizeof(T) == 4 || plain.var >= smallest_safe_variance)) return plain;
   Runs<T> scaled_runs = in;
   if constexpr (sizeof(T) == 8) {
-    scaled_runs.scale = is_finite(moments.sum_of_squares) ? grow : shrink;
+    scaled_runs.scale = finite ? grow : shrink;
     const Moments again = run_moments<true>(scaled_runs);
-    if (is_finite(again.sum_of_squares)) return normaliser(again, eps, scaled_runs.scale);
+    if (is_finite(again.sum_of_squares) && is_finite(again.mean.high)) {
+      return normaliser(again, eps, scaled_runs.scale);
+    }
+    if (finite) return plain;  // a constant too large to grow
   }
   const double nan = __builtin_nan("");
   return {{plain_mean(scaled_runs), 0.0}, {nan, 0.0}, nan, scaled_runs.scale};

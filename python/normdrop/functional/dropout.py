@@ -242,7 +242,9 @@ def _probability(function: str, p: object) -> float:
 def _shape(function: str, shape: object) -> tuple[int, ...]:
     if not isinstance(shape, tuple):
         raise TypeError(f"{function}: shape must be a tuple, got {type(shape).__name__}")
-    sizes = tuple(operator.index(size) for size in shape)
+    if not all(hasattr(size, "__index__") for size in shape):
+        raise TypeError(f"{function}: shape must hold integers, got {shape}")
+    sizes = tuple(map(operator.index, shape))
     if any(size < 0 for size in sizes):
         raise ValueError(f"{function}: shape must hold sizes of 0 or more, got {shape}")
     return sizes
