@@ -300,6 +300,42 @@ def test_gradient_of_batch_norm(name, layout, frozen, dtype, backend):
     assert_within(error_in_roundoffs(got.bias[1:2], exact), limit, "grad bias")
 
 
+@cache
+def solved_long_gradient(dtype: type, offset: float) -> tuple:
+    """A long row, its gradient and those of one weight and bias, at statistics of its own."""
+    row = normal((30_011,), dtype, "long", offset=offset)
+    grad = normal(row.shape, dtype, "long grad", offset=0.5)
+    mean, inv_std = float(row.mean(dtype=np.float64)), 1.0 / float(row.std(dtype=np.float64))
+    weight = exact_weight_gradient(grad, row, np.array(mean), np.array(inv_std))
+    bias = exact_dot(grad, np.ones(row.size))
+    return row, grad, mean, inv_std, exact_gradient(grad, row, mean, inv_std), weight, bias
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_gradients_of_long_rows_and_channels(offset, dtype, backend):
+    """Sums of many terms, in rows, columns and channels."""
+    row, grad, mean, inv_std, exact, weight, bias = solved_long_gradient(dtype, offset)
+    limit = limits(dtype)
+    stats = nd.NormStats(np.array(mean), np.array(inv_std))
+    got = nd.layer_norm_backward(grad, row, stats)
+    assert_within(error_in_roundoffs(got.x, exact), limit.gradient, "row")
+    x, upward = (np.stack([values, values[::-1], values], axis=-1) for values in (row, grad))
+    columns = nd.NormStats(np.full(3, mean), np.full(3, inv_std))
+    got = nd.layer_norm_backward(upward, x, columns, axis=0)
+    assert_within(error_in_roundoffs(got.x[:, 2], exact), limit.gradient, "column")
+    channels = nd.BatchStats(columns.mean, np.full(3, inv_std**-2), columns.inv_std, row.size)
+    ones = np.ones(3, dtype)
+    images = (np.ascontiguousarray(values.T)[None] for values in (upward, x))
+    for gradients, grad_x in (
+        (found := nd.batch_norm_backward(upward, x, channels, ones), found.x[:, 2]),
+        (found := nd.batch_norm_backward(*images, channels, ones), found.x[0, 2]),
+    ):
+        assert_within(error_in_roundoffs(grad_x.copy(), exact), limit.gradient, "channel")
+        for got, wanted in ((gradients.weight, weight), (gradients.bias, bias)):
+            errors = error_in_roundoffs(got[2:], wanted)
+            assert_within(errors, limit.parameter_gradient, "parameters")
+
+
 @pytest.mark.parametrize("rows", [1, 2, 53, 1009])
 def test_parameter_gradients_of_layer_norm(rows, dtype, backend):
     """One row used to leave a partial buffer as it was (H9)."""

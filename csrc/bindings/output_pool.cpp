@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
@@ -40,8 +41,9 @@ std::size_t limit_from_environment() {
   const char* text = std::getenv("NORMDROP_POOL_BYTES");
   if (text == nullptr || *text == '\0') return default_limit;
   char* end = nullptr;
+  errno = 0;
   const unsigned long long value = std::strtoull(text, &end, 10);
-  if (*end != '\0' || *text == '-') {
+  if (*end != '\0' || *text == '-' || errno == ERANGE) {
     throw std::invalid_argument(
         std::string("NORMDROP_POOL_BYTES must be a number of bytes, 0 or more, got '") + text +
         "'");

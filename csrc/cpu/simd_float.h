@@ -49,6 +49,18 @@ NORMDROP_INLINE float_group multiply_add(float_group a, float_group b, float_gro
   return c;
 }
 
+// a * b - c rounded once: the rounding error of a product c. Without hardware support, 0.
+NORMDROP_INLINE float_group multiply_subtract(float_group a, float_group b, float_group c) {
+#if defined(__AVX512F__)
+  c.part[0] = _mm512_fmsub_ps(a.part[0], b.part[0], c.part[0]);
+#elif defined(__AVX2__)
+  NORMDROP_EACH_FLOAT_PART c.part[p] = _mm256_fmsub_ps(a.part[p], b.part[p], c.part[p]);
+#else
+  NORMDROP_EACH_FLOAT_PART c.part[p] = a.part[p] * b.part[p] - c.part[p];
+#endif
+  return c;
+}
+
 NORMDROP_INLINE float_group load_float(const float* source) {
   float_group result;
   NORMDROP_EACH_FLOAT_PART {
@@ -115,6 +127,22 @@ NORMDROP_INLINE void store_or_stream(float* target, float_group value, Extent ex
   } else {
     store_float(target, value, extent);
   }
+}
+
+template <bool streaming, class Extent>
+NORMDROP_INLINE void store_or_stream(float* target, group value, Extent extent) {
+#if defined(__AVX512F__)
+  if constexpr (streaming && Extent::full) {
+    NORMDROP_EACH_PART _mm256_stream_ps(target + p * lanes, narrow(value.part[p]));
+    return;
+  }
+#elif defined(__AVX2__)
+  if constexpr (streaming && Extent::full) {
+    NORMDROP_EACH_PART _mm_stream_ps(target + p * lanes, narrow(value.part[p]));
+    return;
+  }
+#endif
+  store(target, value, extent);
 }
 
 // Whether rows of an output should be streamed: too large for the caches, and every row on a

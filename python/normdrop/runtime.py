@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import platform
+import threading
+import weakref
 from types import TracebackType
 from typing import Any, Literal, overload
 
@@ -27,7 +29,8 @@ class use_backend:  # noqa: N801 - reads as a function, as in `with use_backend(
     """Choose the backend.
 
     A plain call sets it for the process; ``with use_backend(name):`` sets it for the current
-    context (thread or task, see :mod:`contextvars`) and leaves everything else as it was.
+    context (thread or task, see :mod:`contextvars`) and leaves everything else as it was. Another
+    thread may see the choice in the moment between the call and the entering of the ``with``.
 
     Parameters
     ----------
@@ -50,13 +53,12 @@ class use_backend:  # noqa: N801 - reads as a function, as in `with use_backend(
 
     def __init__(self, name: str) -> None:
         self._token = _core.backend_token(name)
-        self._previous = _core.process_backend()
         self._resets: list[contextvars.Token[object]] = []
-        _core.set_process_backend(name)
+        self._choice = _Choice.publish(name, self)
 
     def __enter__(self) -> None:
         """Take the choice back from the process and give it to the context."""
-        _core.set_process_backend(self._previous)
+        self._choice.withdraw()
         self._resets.append(_core.context_backend.set(self._token))
 
     def __exit__(
@@ -67,6 +69,45 @@ class use_backend:  # noqa: N801 - reads as a function, as in `with use_backend(
     ) -> None:
         """Restore the backend that the context had."""
         _core.context_backend.reset(self._resets.pop())
+
+
+class _Choice:
+    """One choice for the process, which a later ``with`` may take back.
+
+    Choices form a chain, newest first; the newest that was not withdrawn holds, in whatever
+    order threads make and withdraw theirs.
+    """
+
+    _lock = threading.Lock()
+    _newest: _Choice | None = None
+
+    def __init__(self, name: str, owner: use_backend, previous: _Choice | None) -> None:
+        self.name = name
+        self.owner = weakref.ref(owner)
+        self.previous = previous
+        self.withdrawn = False
+
+    @classmethod
+    def publish(cls, name: str, owner: use_backend) -> _Choice:
+        with cls._lock:
+            newest = cls._newest
+            if newest is None:
+                newest = cls(_core.process_backend(), owner, None)
+            elif newest.owner() is None:
+                newest.previous = None  # nobody is left who could withdraw it
+            cls._newest = cls(name, owner, newest)
+            _core.set_process_backend(name)
+            return cls._newest
+
+    def withdraw(self) -> None:
+        with self._lock:
+            self.withdrawn = True
+            newest = _Choice._newest
+            while newest is not None and newest.withdrawn:
+                newest = newest.previous
+            if newest is not None and newest is not _Choice._newest:
+                _Choice._newest = newest
+                _core.set_process_backend(newest.name)
 
 
 def get_num_threads() -> int:

@@ -19,11 +19,11 @@ struct Slots {
 };
 
 NORMDROP_INLINE Slots plan_slots(std::int64_t rows) {
-  std::int64_t per_slot = (rows + cpu::tuning::row_slots - 1) / cpu::tuning::row_slots;
-  const std::int64_t at_least = (rows + 15) / 16 < cpu::tuning::rows_per_slot_at_least
-                                    ? (rows + 15) / 16
-                                    : cpu::tuning::rows_per_slot_at_least;
-  per_slot = per_slot > at_least ? per_slot : at_least;
+  using namespace cpu::tuning;
+  const auto share = [rows](std::int64_t slots) { return (rows + slots - 1) / slots; };
+  const std::int64_t at_least =
+      share(few_row_slots) < rows_per_slot_at_least ? share(few_row_slots) : rows_per_slot_at_least;
+  const std::int64_t per_slot = share(row_slots) > at_least ? share(row_slots) : at_least;
   return {(rows + per_slot - 1) / per_slot, per_slot};
 }
 

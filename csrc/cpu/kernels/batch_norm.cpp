@@ -104,12 +104,18 @@ void write_rows(const Arguments& a, ColumnNormalisers& normalisers) {
       normalisers.fold(c, parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0));
     }
   }
+  const bool streams = sizeof(T) == 4 && worth_streaming(a.y, a.y_batch_stride * 4,
+                                                         a.batch * a.channels * 4);
   for_each_row_tile(a.batch, a.channels,
                     [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + begin;
     T* y = static_cast<T*>(a.y) + row * a.y_batch_stride + begin;
     if constexpr (sizeof(T) == 4) {
-      normalise_folded_columns(x, y, count, normalisers.arrays(begin));
+      if (streams) {
+        normalise_folded_columns<true>(x, y, count, normalisers.arrays(begin));
+      } else {
+        normalise_folded_columns<false>(x, y, count, normalisers.arrays(begin));
+      }
     } else {
       const ColumnParameter<T> weight{static_cast<const T*>(a.weight), 1.0, begin};
       const ColumnParameter<T> bias{static_cast<const T*>(a.bias), 0.0, begin};
@@ -323,7 +329,6 @@ struct ChannelBackward {
     const float_group slope_x = splat_float(slopes.slope_x);
     const float_group shift = splat_float(slopes.shift);
     for (std::int64_t row = begin; row < end; ++row) {
-      prefetch_ahead(row, end);
       const T* values = x(row);
       const T* grads = grad_output(row);
       T* out = static_cast<T*>(a.grad_x) + row * a.grad_x_batch_stride + channel * a.inner;

@@ -242,7 +242,8 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
 }
 
 // Calls body(row, begin, count) for every row and every tile of its columns, so that what belongs
-// to a tile's columns stays in L1 for a block of rows.
+// to a tile's columns stays in L1 for a block of rows. Blocks come in falling order: what an
+// earlier pass read last is what the caches still hold.
 template <class Body>
 NORMDROP_INLINE void for_each_row_tile(std::int64_t rows, std::int64_t columns, Body&& body) {
   constexpr std::int64_t tile = cpu::tuning::column_tile;
@@ -250,7 +251,7 @@ NORMDROP_INLINE void for_each_row_tile(std::int64_t rows, std::int64_t columns, 
   const std::int64_t per_block = columns < block_elements ? block_elements / columns : 1;
   const std::int64_t blocks = (rows + per_block - 1) / per_block;
   parallel_for(blocks, per_block * columns, [&](std::int64_t block) {
-    const std::int64_t first = block * per_block;
+    const std::int64_t first = (blocks - 1 - block) * per_block;
     const std::int64_t end = rows - first < per_block ? rows : first + per_block;
     for (std::int64_t begin = 0; begin < columns; begin += tile) {
       const std::int64_t count = columns - begin < tile ? columns - begin : tile;
@@ -271,10 +272,12 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
 }
 
 // Columns whose weight and bias were folded in.
+template <bool streaming>
 NORMDROP_INLINE void normalise_folded_columns(const float* x, float* y, std::int64_t columns,
                                               const ColumnNormalisers::Arrays& n) {
   for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-    store(y + j, normalise<float>(load(x + j, extent), n.groups(j)).high, extent);
+    store_or_stream<streaming>(y + j, normalise<float>(load(x + j, extent), n.groups(j)).high,
+                               extent);
   });
 }
 

@@ -20,11 +20,6 @@ struct RowSums {
   }
 };
 
-NORMDROP_INLINE bool within(double value, double low, double high) {
-  const double magnitude = value < 0.0 ? -value : value;
-  return magnitude >= low && magnitude <= high;
-}
-
 // Statistics of one row or channel as floats.
 struct FloatStats {
   float centre;

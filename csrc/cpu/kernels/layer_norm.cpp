@@ -19,32 +19,14 @@ void report(const LayerNormForward& a, std::int64_t index, const Normaliser& n) 
   if (a.inv_std != nullptr) a.inv_std[index] = reported_inv_std(n);
 }
 
-// float32 weight and bias as doubles, once per call instead of once per row.
-class WidenedParameters {
- public:
-  WidenedParameters(const LayerNormForward& a)
-      : values_(2 * a.reduced),
-        weight_(widen(static_cast<const float*>(a.weight), a.reduced, values_.data())),
-        bias_(widen(static_cast<const float*>(a.bias), a.reduced, values_.data() + a.reduced)) {}
-  const double* weight() const { return weight_; }
-  const double* bias() const { return bias_; }
-
- private:
-  static const double* widen(const float* from, std::int64_t count, double* to) {
-    if (from == nullptr) return nullptr;
-    for (std::int64_t i = 0; i < count; ++i) to[i] = from[i];
-    return to;
-  }
-  Scratch<double> values_;
-  const double* weight_;
-  const double* bias_;
-};
-
 // float32 rows of one chunk: the scalars of several rows at once, so that their divisions and
 // square roots overlap. A row's bits do not depend on which rows share its batch.
-template <class P>
-void forward_short_rows(const LayerNormForward& a, const P* weight, const P* bias) {
-  const std::int64_t per_task = cpu::tuning::short_rows_at_once;
+void forward_short_rows(const LayerNormForward& a) {
+  const float* weight = static_cast<const float*>(a.weight);
+  const float* bias = static_cast<const float*>(a.bias);
+  const std::int64_t fitting = cpu::tuning::short_rows_elements / a.reduced;
+  const std::int64_t most = cpu::tuning::short_rows_at_once;
+  const std::int64_t per_task = fitting < 1 ? 1 : (fitting < most ? fitting : most);
   const double count = static_cast<double>(a.reduced);
   const std::int64_t tasks = (a.outer + per_task - 1) / per_task;
   parallel_for(tasks, a.reduced * per_task, [&](std::int64_t task) {
@@ -62,7 +44,9 @@ void forward_short_rows(const LayerNormForward& a, const P* weight, const P* bia
       const double var = squares_about_mean(sums[r].square, sums[r].total, offset) / count;
       const double inv_std = 1.0 / __builtin_sqrt(var + a.eps);
       n[r] = {{sums[r].centre, offset}, {var + a.eps == 0.0 ? 0.0 : inv_std, 0.0}, var, 1.0};
-      if (!is_finite(var)) n[r] = normaliser_of(Runs<float>{x + r * a.x_outer_stride, 1, a.reduced, 0}, a.eps);
+      if (!is_finite(var)) {
+        n[r] = normaliser_of(Runs<float>{x + r * a.x_outer_stride, 1, a.reduced, 0}, a.eps);
+      }
     }
     for (std::int64_t r = 0; r < rows; ++r) {
       report<float>(a, first + r, n[r]);
@@ -77,12 +61,7 @@ void forward_rows(const LayerNormForward& a) {
   const T* weight = static_cast<const T*>(a.weight);
   const T* bias = static_cast<const T*>(a.bias);
   if constexpr (sizeof(T) == 4) {
-    if (a.reduced <= chunk_elements<T>) {
-      const bool widened = a.reduced <= cpu::tuning::widened_parameters && a.outer > 8;
-      if (!widened) return forward_short_rows(a, weight, bias);
-      const WidenedParameters parameters(a);
-      return forward_short_rows(a, parameters.weight(), parameters.bias());
-    }
+    if (a.reduced <= chunk_elements<T>) return forward_short_rows(a);
   }
   parallel_for(a.outer, a.reduced, [&](std::int64_t row) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_outer_stride;
@@ -195,11 +174,12 @@ void backward_rows(const LayerNormBackward& a) {
   const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
   const Slots slots = plan_slots(a.outer);
   const std::int64_t width = padded(a.reduced);
-  Scratch<double> partial(parameters ? slots.count * 4 * width : 0);
+  const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * width;  // float64: and their errors
+  Scratch<double> partial(parameters ? slots.count * per_slot : 0);
   parallel_for(slots.count, slots.rows * a.reduced, [&](std::int64_t slot) {
-    double* grad_weight = parameters ? &partial[slot * 4 * width] : nullptr;
+    double* grad_weight = parameters ? &partial[slot * per_slot] : nullptr;
     double* grad_bias = parameters ? grad_weight + width : nullptr;
-    if (parameters) fill_zero(grad_weight, 4 * width);
+    if (parameters) fill_zero(grad_weight, per_slot);
     const std::int64_t end = slots.end(slot, a.outer);
     for (std::int64_t row = slots.begin(slot); row < end; row += rows_together) {
       const std::int64_t left = end - row;
@@ -215,9 +195,9 @@ void backward_rows(const LayerNormBackward& a) {
     if (parameters) fold_errors<T>(grad_weight, 2 * width, 2 * width);
   });
   if (parameters) {
-    merge_slots(partial.data(), slots.count, 4 * width, a.reduced,
+    merge_slots(partial.data(), slots.count, per_slot, a.reduced,
                 static_cast<T*>(a.grad_weight));
-    merge_slots(partial.data() + width, slots.count, 4 * width, a.reduced,
+    merge_slots(partial.data() + width, slots.count, per_slot, a.reduced,
                 static_cast<T*>(a.grad_bias));
   }
 }

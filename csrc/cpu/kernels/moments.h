@@ -184,6 +184,11 @@ static Moments run_moments(const Runs<T>& in) {
 
 NORMDROP_INLINE bool is_finite(double value) { return value * 0.0 == 0.0; }
 
+NORMDROP_INLINE bool within(double value, double low, double high) {
+  const double magnitude = value < 0.0 ? -value : value;
+  return magnitude >= low && magnitude <= high;
+}
+
 // What a normalising pass needs: the mean and 1 / sqrt(var + eps), each as a sum of two doubles,
 // of the elements times `scale`.
 struct Normaliser {

@@ -1,8 +1,12 @@
-// The pass that writes y = (x - mean) * inv_std * weight + bias, in double throughout:
-// float32 results are within 0.51 units of the last place, float64 ones within 3.
+// The pass that writes y = (x - mean) * inv_std * weight + bias.
+//
+// In double, float32 results are within 0.51 units of the last place, float64 ones within 3.
+// float32 rows with an ordinary mean and spread take single precision with the rounding of the
+// mean, of inv_std and of x^ carried along, which stays below 2 units at 0.6 of the time.
 #pragma once
 
 #include "cpu/kernels/moments.h"
+#include "cpu/simd_float.h"
 
 namespace normdrop::NORMDROP_ISA {
 
@@ -68,10 +72,10 @@ NORMDROP_INLINE void for_parameters(bool weight, bool bias, Body&& body) {
   body(truth<false>{}, truth<false>{});
 }
 
-// A run with a weight and a bias for each element, in T or already in double; either may be null.
-template <bool scaled, class T, class P>
-NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
-                                   const P* weight, const P* bias) {
+// A run with a weight and a bias for each element; either may be null.
+template <bool scaled, class T>
+NORMDROP_INLINE void normalise_run_in_double(const T* x, T* y, std::int64_t length,
+                                             const Normaliser& n, const T* weight, const T* bias) {
   const NormaliserGroups groups = groups_of<T>(n);
   for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
     for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
@@ -83,13 +87,52 @@ NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const 
   });
 }
 
-template <class T, class P>
+// Whether single precision will do: x - float(mean) must neither overflow nor leave the elements
+// next to the mean to rounding.
+NORMDROP_INLINE bool suits_single_precision(const Normaliser& n) {
+  const double mean = n.mean.high + n.mean.low;
+  return has_fma && within(n.inv_std.high, 0x1p-30, 0x1p+30) &&
+         within(mean * n.inv_std.high, 0.0, 8.0);
+}
+
+// x^ = (x - centre) * inv_std + offset as a sum of two floats; y with one closing multiply-add.
+NORMDROP_INLINE void normalise_run_in_single(const float* x, float* y, std::int64_t length,
+                                             const Normaliser& n, const float* weight,
+                                             const float* bias) {
+  const double inv_std = n.inv_std.high;
+  const float centre = static_cast<float>(n.mean.high + n.mean.low);
+  const float inv_std_high = static_cast<float>(inv_std);
+  const double rest = (n.mean.high - static_cast<double>(centre)) + n.mean.low;
+  const float_group minus_centre = splat_float(-centre);
+  const float_group high_factor = splat_float(inv_std_high);
+  const float_group low_factor = splat_float(static_cast<float>(inv_std - inv_std_high));
+  const float_group offset = splat_float(static_cast<float>(-rest * inv_std));
+  for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
+    for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const float_group near = load_float(x + i, extent) + minus_centre;
+      const float_group high = near * high_factor;
+      const float_group error = multiply_subtract(near, high_factor, high);
+      const float_group low = error + multiply_add(near, low_factor, offset);
+      const float_group weights = w.is ? load_float(weight + i, extent) : float_group{};
+      float_group shift = b.is ? load_float(bias + i, extent) : float_group{};
+      if constexpr (w.is && b.is) shift = multiply_add(low, weights, shift);
+      if constexpr (w.is && !b.is) shift = low * weights;
+      if constexpr (!w.is) shift = low + shift;
+      store_float(y + i, w.is ? multiply_add(high, weights, shift) : high + shift, extent);
+    });
+  });
+}
+
+template <class T>
 NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
-                                   const P* weight, const P* bias) {
+                                   const T* weight, const T* bias) {
+  if constexpr (sizeof(T) == 4) {
+    if (suits_single_precision(n)) return normalise_run_in_single(x, y, length, n, weight, bias);
+  }
   if (n.scale == 1.0) {
-    normalise_run<false>(x, y, length, n, weight, bias);
+    normalise_run_in_double<false>(x, y, length, n, weight, bias);
   } else {
-    normalise_run<true>(x, y, length, n, weight, bias);
+    normalise_run_in_double<true>(x, y, length, n, weight, bias);
   }
 }
 

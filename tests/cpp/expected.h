@@ -1,0 +1,65 @@
+// What an output must hold: near the plain loop's values after the first call of a problem, and
+// after every other call of it the bits of the first.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "buffers.h"
+
+namespace normdrop::driver {
+
+// Loose: the last digits are other tests' work. Values are of the order of 1, and a wrong one is
+// another random number or a NaN.
+template <class T>
+inline constexpr double tolerance = sizeof(T) == 4 ? 1e-4 : 1e-9;
+
+template <class T>
+class Expected {
+ public:
+  std::vector<double> values;  // of the plain loop
+
+  void check(Case& one, const char* name, Array<T>& output, double relative_error) {
+    output.check_surroundings(one, name);
+    const bool first = bits_.empty();
+    if (first) bits_.resize(values.size());
+    for (std::int64_t i = 0; i < output.rows(); ++i) {
+      const T* row = output.row(i);
+      T* bits = bits_.data() + i * output.length();
+      const auto bytes = static_cast<std::size_t>(output.length()) * sizeof(T);
+      if (!first && std::memcmp(row, bits, bytes) == 0) continue;
+      for (std::int64_t k = 0; k < output.length(); ++k) {
+        const double want = values[static_cast<std::size_t>(i * output.length() + k)];
+        if (!(first ? near(row[k], want, relative_error) : same(row[k], bits[k]))) {
+          return one.fail("%s: row %lld element %lld is %.9g%s, not %.9g%s", name,
+                          static_cast<long long>(i), static_cast<long long>(k),
+                          static_cast<double>(row[k]), is_unwritten(row[k]) ? " (unwritten)" : "",
+                          first ? want : static_cast<double>(bits[k]),
+                          first ? "" : " as in the first call");
+        }
+      }
+      if (first) std::memcpy(bits, row, bytes);
+    }
+  }
+
+ private:
+  static bool is_unwritten(T value) {
+    char unwritten[sizeof(T)];
+    std::memset(unwritten, unwritten_byte, sizeof unwritten);
+    return sizeof(T) > 1 && std::memcmp(&value, unwritten, sizeof unwritten) == 0;
+  }
+  static bool near(T value, double want, double relative_error) {
+    const double got = static_cast<double>(value);
+    if (std::isnan(want)) return std::isnan(got) && !is_unwritten(value);
+    return got == want || std::abs(got - want) <= relative_error * (1.0 + std::abs(want));
+  }
+  static bool same(T value, T before) {
+    if (std::isnan(static_cast<double>(before))) return near(value, NAN, 0.0);
+    return std::memcmp(&value, &before, sizeof value) == 0;
+  }
+
+  std::vector<T> bits_;
+};
+
+}  // namespace normdrop::driver

@@ -1,0 +1,128 @@
+"""Whatever the documentation shows runs, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import normdrop as nd
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^(?:<!-- needs: (?P<needs>\w+) -->\n)?```python\n(?P<code>.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
+MODULES = [
+    "normdrop",
+    "normdrop.functional.batch_norm",
+    "normdrop.functional.dropout",
+    "normdrop.functional.layer_norm",
+    "normdrop.results",
+    "normdrop.runtime",
+    "normdrop.layers.base",
+    "normdrop.layers.batch_norm",
+    "normdrop.layers.dropout",
+    "normdrop.layers.layer_norm",
+    "normdrop.experiments.network",
+]
+
+
+class Block(NamedTuple):
+    """A block of Python on a page; ``needs`` names a package without which it is left out."""
+
+    line: int
+    code: str
+    needs: str | None
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text()
+    for found in BLOCK.finditer(text):
+        line = text.count("\n", 0, found.start("code")) + 1
+        yield Block(line, found["code"], found["needs"])
+
+
+@pytest.fixture(autouse=True)
+def settings_are_restored(tmp_path, monkeypatch):
+    """Pages may change the settings of the process and write files."""
+    monkeypatch.chdir(tmp_path)
+    before = nd.show_config("dict")
+    yield
+    nd.set_num_threads(before["threads"])
+    nd.set_pool_limit(before["pool_limit_bytes"])
+    nd.use_backend(before["backend"])
+
+
+def run(block: Block, page: Path, names: dict[str, object]) -> None:
+    """Run one block: a session with ``>>>`` as a doctest, anything else as a script."""
+    place = f"{page.name}, line {block.line}"
+    if not block.code.startswith(">>>"):
+        exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
+        return
+    test = doctest.DocTestParser().get_doctest(block.code, names, place, str(page), block.line - 1)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS, verbose=False)
+    result = runner.run(test, out=report.append, clear_globs=False)
+    names.update(test.globs)
+    assert result.failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_pages_run(page):
+    """The blocks of a page share their names, from top to bottom."""
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page):
+        if block.needs is None or importlib.util.find_spec(block.needs) is not None:
+            run(block, page, names)
+
+
+def test_every_python_block_is_found():
+    """A block that the pattern above misses would never run."""
+    for page in PAGES:
+        text = page.read_text()
+        assert text.count("```python") == len(list(blocks(page))), page.name
+        assert ">>>" not in re.sub(BLOCK, "", text), f"{page.name}: a session outside a block"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_docstrings_run(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+def test_links_lead_to_files():
+    for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "csrc" / "cuda" / "README.md"]:
+        for found in LINK.finditer(page.read_text()):
+            target = found["target"].partition("#")[0]
+            if target and "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {found['target']}"
+
+
+def test_anchors_lead_to_headings():
+    for page in PAGES:
+        for found in LINK.finditer(page.read_text()):
+            target, _, anchor = found["target"].partition("#")
+            if anchor and "://" not in target:
+                other = (page.parent / target) if target else page
+                assert anchor in anchors(other), f"{page.name}: {found['target']}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, by the rule of the usual Markdown viewers."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.M)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def test_the_reference_names_everything_public():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    layers = importlib.import_module("normdrop.layers")
+    for name in [*nd.__all__, *layers.__all__]:
+        if not name.startswith("__"):
+            assert f"`{name}" in text, name
