@@ -10,17 +10,13 @@ using py::detail::array_descriptor_proxy;
 using py::detail::array_proxy;
 using py::detail::npy_api;
 
-std::string prefix(Name name) {
-  return std::string(name.function) + ": " + name.argument + " ";
-}
+std::string prefix(Name name) { return std::string(name.function) + ": " + name.argument + " "; }
 
 std::string dtype_text(PyObject* array) {
   return py::str(py::handle(array).attr("dtype")).cast<std::string>();
 }
 
-const char* dtype_name(DType dtype) {
-  return dtype == DType::float32 ? "float32" : "float64";
-}
+const char* dtype_name(DType dtype) { return dtype == DType::float32 ? "float32" : "float64"; }
 
 // (device type, id) of anything that speaks DLPack; -1 where it does not.
 int dlpack_device(py::handle object) {
@@ -52,7 +48,8 @@ int dlpack_device(py::handle object) {
     cure = py::hasattr(object, "detach") ? "; pass .numpy() of it, after .detach() where it "
                                            "requires grad"
                                          : "; pass numpy.asarray() of it";
-    if (!py::hasattr(object, "detach") && py::hasattr(object, "numpy")) cure = "; pass .numpy() of it";
+    if (!py::hasattr(object, "detach") && py::hasattr(object, "numpy"))
+      cure = "; pass .numpy() of it";
   }
   fail_type(name, "must be a numpy.ndarray, got " + got + cure);
 }
@@ -83,8 +80,13 @@ bool has_dtype(PyObject* array, DType* dtype) {
 
 ArrayView view_of(PyObject* object, DType dtype) {
   const auto* array = array_proxy(object);
-  return {object,         array->data, array->nd, array->dimensions,
-          array->strides, dtype,       dtype == DType::float32 ? 4 : 8};
+  return {object,
+          array->data,
+          array->nd,
+          array->dimensions,
+          array->strides,
+          dtype,
+          dtype == DType::float32 ? 4 : 8};
 }
 
 ArrayView view_with_dtype(Name name, py::handle object, DType expected) {
@@ -123,9 +125,8 @@ bool holds_no_element_twice(const ArrayView& view) {
   for (int d = 0; d < view.rank; ++d) {
     if (view.shape[d] > 1) order[count++] = d;
   }
-  std::sort(order, order + count, [&](int a, int b) {
-    return std::abs(view.strides[a]) < std::abs(view.strides[b]);
-  });
+  std::sort(order, order + count,
+            [&](int a, int b) { return std::abs(view.strides[a]) < std::abs(view.strides[b]); });
   py::ssize_t reach = view.item_bytes;
   for (int i = 0; i < count; ++i) {
     const py::ssize_t stride = std::abs(view.strides[order[i]]);
@@ -137,13 +138,9 @@ bool holds_no_element_twice(const ArrayView& view) {
 
 }  // namespace
 
-void fail_value(Name name, const std::string& text) {
-  throw py::value_error(prefix(name) + text);
-}
+void fail_value(Name name, const std::string& text) { throw py::value_error(prefix(name) + text); }
 
-void fail_type(Name name, const std::string& text) {
-  throw py::type_error(prefix(name) + text);
-}
+void fail_type(Name name, const std::string& text) { throw py::type_error(prefix(name) + text); }
 
 std::string shape_text(const py::ssize_t* shape, int rank) {
   std::string text = "(";
@@ -241,8 +238,9 @@ void require_no_overlap(Name out_name, const ArrayView& out, const char* input_n
   const py::module_ numpy = py::module_::import("numpy");
   bool shared = true;
   try {
-    shared = numpy.attr("shares_memory")(py::handle(out.object), py::handle(input.object),
-                                         py::arg("max_work") = 100000)
+    shared = numpy
+                 .attr("shares_memory")(py::handle(out.object), py::handle(input.object),
+                                        py::arg("max_work") = 100000)
                  .cast<bool>();
   } catch (py::error_already_set& error) {
     if (!error.matches(numpy.attr("exceptions").attr("TooHardError"))) throw;
@@ -255,8 +253,8 @@ void require_no_overlap(Name out_name, const ArrayView& out, const char* input_n
 
 double require_number(Name name, py::handle object) {
   if (PyFloat_CheckExact(object.ptr())) return PyFloat_AS_DOUBLE(object.ptr());
-  const bool is_text = PyUnicode_Check(object.ptr()) || PyBool_Check(object.ptr()) ||
-                       PyBytes_Check(object.ptr());
+  const bool is_text =
+      PyUnicode_Check(object.ptr()) || PyBool_Check(object.ptr()) || PyBytes_Check(object.ptr());
   const double value = is_text ? -1.0 : PyFloat_AsDouble(object.ptr());
   if (is_text || (value == -1.0 && PyErr_Occurred())) {
     PyErr_Clear();

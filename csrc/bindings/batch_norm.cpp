@@ -61,10 +61,9 @@ struct Affine {
 Affine require_affine(const char* function, const Channels& channels, py::handle weight,
                       py::handle bias) {
   Affine affine;
-  affine.weight = optional_parameter({function, "weight"}, weight, channels.x.dtype,
-                                     &channels.count, 1);
-  affine.bias =
-      optional_parameter({function, "bias"}, bias, channels.x.dtype, &channels.count, 1);
+  affine.weight =
+      optional_parameter({function, "weight"}, weight, channels.x.dtype, &channels.count, 1);
+  affine.bias = optional_parameter({function, "bias"}, bias, channels.x.dtype, &channels.count, 1);
   affine.weight_operand = dense(affine.weight, c_order(1));
   affine.bias_operand = dense(affine.bias, c_order(1));
   return affine;
@@ -104,8 +103,7 @@ py::object batch_norm(py::handle x, py::handle running_mean, py::handle running_
   const Channels channels = require_channels(function, x, channel_axis);
   const py::object mean =
       running_statistic({function, "running_mean"}, running_mean, channels.count);
-  const py::object var =
-      running_statistic({function, "running_var"}, running_var, channels.count);
+  const py::object var = running_statistic({function, "running_var"}, running_var, channels.count);
   const Affine affine = require_affine(function, channels, weight, bias);
   const double eps_value = require_eps({function, "eps"}, eps);
   const Name out_name{function, "out"};
@@ -272,14 +270,13 @@ void update_running_stats(py::handle running_mean, py::handle running_var, py::h
                "must be 1-D, got shape " + shape_text(batch_mean.shape, batch_mean.rank));
   }
   const py::ssize_t channels = batch_mean.shape[0];
-  const ArrayView mean = require_statistic({function, "stats.mean"}, stats.attr("mean"),
-                                           &channels, 1);
-  const ArrayView var =
-      require_statistic({function, "stats.var"}, stats.attr("var"), &channels, 1);
+  const ArrayView mean =
+      require_statistic({function, "stats.mean"}, stats.attr("mean"), &channels, 1);
+  const ArrayView var = require_statistic({function, "stats.var"}, stats.attr("var"), &channels, 1);
   const Running target_mean = require_running({function, "running_mean"}, running_mean, channels);
   const Running target_var = require_running({function, "running_var"}, running_var, channels);
-  require_no_overlap({function, "running_var"}, target_var.view, "running_mean",
-                     target_mean.view, false);
+  require_no_overlap({function, "running_var"}, target_var.view, "running_mean", target_mean.view,
+                     false);
   for (const Running* target : {&target_mean, &target_var}) {
     const Name name{function, target == &target_mean ? "running_mean" : "running_var"};
     require_no_overlap(name, target->view, "stats.mean", mean, false);
@@ -296,9 +293,9 @@ void update_running_stats(py::handle running_mean, py::handle running_var, py::h
   }
   const std::int64_t count = require_integer({function, "stats.count"}, stats.attr("count"));
   if (count <= taken) {
-    fail_value({function, "stats.count"}, "must be greater than correction = " +
-                                              std::to_string(taken) + ", got " +
-                                              std::to_string(count));
+    fail_value({function, "stats.count"},
+               "must be greater than correction = " + std::to_string(taken) + ", got " +
+                   std::to_string(count));
   }
   const double factor = static_cast<double>(count) / static_cast<double>(count - taken);
   const cpu::DefaultFloatEnvironment environment;

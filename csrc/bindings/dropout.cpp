@@ -86,9 +86,9 @@ py::array_t<std::uint8_t> keep(const DropoutDraw& draw, std::int64_t count) {
 }  // namespace
 
 void bind_dropout(py::module_& module) {
-  module.def("dropout", [](const char* function, const char* argument, py::handle x,
-                           std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
-                           py::handle out) {
+  module.def("dropout",
+             [](const char* function, const char* argument, py::handle x, std::uint64_t seed,
+                std::uint64_t call, std::uint64_t threshold, py::handle out) {
     return dropout(function, argument, x, {seed, call, threshold, 0},
                    scale_for(x, scales_of(threshold)), out);
   });

@@ -134,9 +134,9 @@ py::object layer_norm_forward(py::handle x, py::handle weight, py::handle bias, 
   return forward("layer_norm_forward", true, x, weight, bias, axis, eps, out);
 }
 
-py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object,
-                              py::handle stats_object, py::handle weight_object, py::handle axis,
-                              py::handle bias, py::handle out_object) {
+py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object, py::handle stats_object,
+                              py::handle weight_object, py::handle axis, py::handle bias,
+                              py::handle out_object) {
   const char* function = "layer_norm_backward";
   const ArrayView x = require_array({function, "x"}, x_object);
   const ArrayView grad = require_like({function, "grad_output"}, grad_object, x);
@@ -149,8 +149,8 @@ py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object,
                                            layout.shape, stats_rank);
   const ArrayView inv_std = require_statistic(
       {function, "stats.inv_std"}, stats_object.attr("inv_std"), layout.shape, stats_rank);
-  const ArrayView weight = optional_parameter({function, "weight"}, weight_object, x.dtype,
-                                              axes.shape, axes.set.count);
+  const ArrayView weight =
+      optional_parameter({function, "weight"}, weight_object, x.dtype, axes.shape, axes.set.count);
   const bool want_bias = require_flag({function, "bias"}, bias);
   const Name out_name{function, "out"};
   ArrayView grad_x = optional_out(out_name, out_object, x);

@@ -53,9 +53,7 @@ void copy_into(PyObject* target, PyObject* source) {
   if (npy_api::get().PyArray_CopyInto_(target, source) != 0) throw py::error_already_set();
 }
 
-Operand in_place(const ArrayView& view, std::int64_t stride) {
-  return {view.data, stride, {}, {}};
-}
+Operand in_place(const ArrayView& view, std::int64_t stride) { return {view.data, stride, {}, {}}; }
 
 Operand buffer_for(const ArrayView& view, const Split& split) {
   py::object packed = new_array(view.dtype, view.shape, split.order);
@@ -163,8 +161,8 @@ py::object new_array(DType dtype, const py::ssize_t* shape, const MemoryOrder& o
     strides[order.axis[i]] = bytes;
     bytes *= shape[order.axis[i]];
   }
-  PyObject* descriptor = api.PyArray_DescrFromType_(
-      dtype == DType::float32 ? npy_api::NPY_FLOAT_ : npy_api::NPY_DOUBLE_);
+  PyObject* descriptor = api.PyArray_DescrFromType_(dtype == DType::float32 ? npy_api::NPY_FLOAT_
+                                                                            : npy_api::NPY_DOUBLE_);
   const auto total = static_cast<std::size_t>(bytes);
   bool is_c_order = true;
   for (int i = 0; i < order.rank; ++i) is_c_order = is_c_order && order.axis[i] == i;
@@ -194,8 +192,13 @@ py::object new_array(DType dtype, const py::ssize_t* shape, const MemoryOrder& o
 
 ArrayView view_of_new(const py::object& array, DType dtype) {
   const auto* proxy = array_proxy(array.ptr());
-  return {array.ptr(),    proxy->data, proxy->nd, proxy->dimensions,
-          proxy->strides, dtype,       dtype == DType::float32 ? 4 : 8};
+  return {array.ptr(),
+          proxy->data,
+          proxy->nd,
+          proxy->dimensions,
+          proxy->strides,
+          dtype,
+          dtype == DType::float32 ? 4 : 8};
 }
 
 }  // namespace normdrop

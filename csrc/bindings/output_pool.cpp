@@ -68,13 +68,13 @@ std::size_t rounded(std::size_t bytes) {
 Buffer map(std::size_t bytes) {
   const bool huge = bytes >= 2 * huge_page;
   const std::size_t extra = huge ? huge_page : 0;
-  void* mapped = mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                      -1, 0);
+  void* mapped =
+      mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) throw std::bad_alloc();
   if (!huge) return {mapped, bytes};
   char* start = static_cast<char*>(mapped);
-  const std::size_t head = (huge_page - reinterpret_cast<std::uintptr_t>(start) % huge_page) %
-                           huge_page;
+  const std::size_t head =
+      (huge_page - reinterpret_cast<std::uintptr_t>(start) % huge_page) % huge_page;
   if (head > 0) munmap(start, head);
   if (extra > head) munmap(start + head + bytes, extra - head);
 #if defined(MADV_HUGEPAGE)

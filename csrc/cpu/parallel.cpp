@@ -27,7 +27,7 @@
 namespace normdrop::cpu {
 namespace {
 
-std::atomic<int> chosen_threads{0};    // 0: not asked for yet
+std::atomic<int> chosen_threads{0};  // 0: not asked for yet
 std::atomic<bool> team_is_taken{false};
 std::atomic<bool> forked_child{false};  // libgomp's team does not survive a fork
 
@@ -150,9 +150,11 @@ void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function
     const int threads = static_cast<int>(std::min<std::int64_t>(thread_count(), tasks));
     const Team team;
     if (threads > 1 && team.taken()) {
-      SharedWork work{tasks,
-                      std::max<std::int64_t>(1, tasks / (threads * tuning::blocks_per_thread)),
-                      function, context, {}, {}, {}};
+      SharedWork work{
+          tasks,    std::max<std::int64_t>(1, tasks / (threads * tuning::blocks_per_thread)),
+          function, context,
+          {},       {},
+          {}};
 #pragma omp parallel num_threads(threads)
       work.take_blocks();
       if (work.error) std::rethrow_exception(work.error);
@@ -171,9 +173,7 @@ void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function
 DefaultFloatEnvironment::DefaultFloatEnvironment() : saved_(_mm_getcsr()) {
   if (saved_ != 0x1F80u) _mm_setcsr(0x1F80u);
 }
-DefaultFloatEnvironment::~DefaultFloatEnvironment() {
-  _mm_setcsr(static_cast<unsigned>(saved_));
-}
+DefaultFloatEnvironment::~DefaultFloatEnvironment() { _mm_setcsr(static_cast<unsigned>(saved_)); }
 #elif defined(__aarch64__)
 DefaultFloatEnvironment::DefaultFloatEnvironment() {
   asm volatile("mrs %0, fpcr" : "=r"(saved_));

@@ -44,21 +44,19 @@ namespace normdrop::NORMDROP_ISA {
 template <class Body>
 static inline void parallel_for(std::int64_t tasks, std::int64_t elements_per_task, Body&& body) {
   using Plain = std::remove_reference_t<Body>;
-  cpu::run_tasks(
-      tasks, tasks * elements_per_task,
-      [](void* context, std::int64_t begin, std::int64_t end) {
-        Plain& task_body = *static_cast<Plain*>(context);
-        for (std::int64_t task = begin; task < end; ++task) task_body(task);
-      },
-      const_cast<void*>(static_cast<const void*>(&body)));
+  cpu::run_tasks(tasks, tasks * elements_per_task,
+                 [](void* context, std::int64_t begin, std::int64_t end) {
+    Plain& task_body = *static_cast<Plain*>(context);
+    for (std::int64_t task = begin; task < end; ++task) task_body(task);
+  }, const_cast<void*>(static_cast<const void*>(&body)));
 }
 
 template <class T>
 class Scratch {
  public:
   explicit Scratch(std::int64_t count)
-      : data_(static_cast<T*>(
-            cpu::allocate_scratch(static_cast<std::size_t>(count) * sizeof(T)))) {}
+      : data_(static_cast<T*>(cpu::allocate_scratch(static_cast<std::size_t>(count) * sizeof(T)))) {
+  }
   ~Scratch() { cpu::free_scratch(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

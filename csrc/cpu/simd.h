@@ -170,8 +170,7 @@ NORMDROP_INLINE void store_first(T* target, group value, int count) {
   if constexpr (sizeof(T) == 4) {
     const auto mask = static_cast<__mmask16>((1u << count) - 1u);
     const __m512 low = _mm512_castps256_ps512(_mm512_cvtpd_ps(value.part[0]));
-    _mm512_mask_storeu_ps(target, mask,
-                          _mm512_insertf32x8(low, _mm512_cvtpd_ps(value.part[1]), 1));
+    _mm512_mask_storeu_ps(target, mask, _mm512_insertf32x8(low, _mm512_cvtpd_ps(value.part[1]), 1));
   } else {
     const unsigned mask = (1u << count) - 1u;
     _mm512_mask_storeu_pd(target, static_cast<__mmask8>(mask), value.part[0]);
@@ -209,8 +208,7 @@ NORMDROP_INLINE double sum_of_lanes(group value) {
   const __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
   return two[0] + two[1];
 #elif defined(__AVX2__)
-  const __m256d four =
-      (value.part[0] + value.part[2]) + (value.part[1] + value.part[3]);
+  const __m256d four = (value.part[0] + value.part[2]) + (value.part[1] + value.part[3]);
   const __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
   return two[0] + two[1];
 #else

@@ -98,8 +98,7 @@ NORMDROP_INLINE void store_float(float* target, float_group value, Extent extent
     store_float(target, value);
   } else {
 #if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(target, static_cast<__mmask16>((1u << extent.count) - 1u),
-                          value.part[0]);
+    _mm512_mask_storeu_ps(target, static_cast<__mmask16>((1u << extent.count) - 1u), value.part[0]);
 #else
     alignas(64) float padded[group_size];
     store_float(padded, value);

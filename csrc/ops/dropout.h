@@ -20,9 +20,9 @@ struct Dropout {
   DType dtype;
   std::int64_t count;
   DropoutDraw draw;
-  double scale;    // 2^32 / threshold rounded to dtype, 0 where threshold is 0
-  const void* x;   // (count,)
-  void* y;         // (count,); may be x itself
+  double scale;   // 2^32 / threshold rounded to dtype, 0 where threshold is 0
+  const void* x;  // (count,)
+  void* y;        // (count,); may be x itself
 };
 
 struct DropoutKeep {

@@ -22,7 +22,7 @@ class _ArrayTuple:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return all(map(_same, self, other))  # type: ignore[call-overload, no-any-return]
+        return all(map(_same, self, other))  # type: ignore[call-overload]
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -42,7 +42,7 @@ class _NormStats(NamedTuple):
     inv_std: FloatArray
 
 
-class NormStats(_ArrayTuple, _NormStats):
+class NormStats(_ArrayTuple, _NormStats):  # type: ignore[misc]
     """Statistics of a layer norm, kept for its backward pass.
 
     Attributes
@@ -60,10 +60,10 @@ class _BatchStats(NamedTuple):
     mean: FloatArray
     var: FloatArray
     inv_std: FloatArray
-    count: int
+    count: int  # type: ignore[assignment]
 
 
-class BatchStats(_ArrayTuple, _BatchStats):
+class BatchStats(_ArrayTuple, _BatchStats):  # type: ignore[misc]
     """Statistics of a batch norm, one value per channel.
 
     Attributes
@@ -132,7 +132,7 @@ class _Gradients(NamedTuple):
     bias: AnyArray | None
 
 
-class Gradients(_ArrayTuple, _Gradients):
+class Gradients(_ArrayTuple, _Gradients):  # type: ignore[misc]
     """Gradients of a loss with respect to the inputs of a norm.
 
     Attributes

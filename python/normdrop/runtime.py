@@ -25,7 +25,7 @@ def backends() -> list[str]:
     return _core.backends()
 
 
-class use_backend:  # noqa: N801 - reads as a function, as in `with use_backend("avx2"):`
+class use_backend:
     """Choose the backend.
 
     A plain call sets it for the process; ``with use_backend(name):`` sets it for the current

@@ -23,27 +23,49 @@ class Expected {
   void check(Case& one, const char* name, Array<T>& output, double relative_error) {
     output.check_surroundings(one, name);
     const bool first = bits_.empty();
-    if (first) bits_.resize(values.size());
+    bits_.resize(values.size());
+    bool good = true;
     for (std::int64_t i = 0; i < output.rows(); ++i) {
       const T* row = output.row(i);
       T* bits = bits_.data() + i * output.length();
       const auto bytes = static_cast<std::size_t>(output.length()) * sizeof(T);
-      if (!first && std::memcmp(row, bits, bytes) == 0) continue;
-      for (std::int64_t k = 0; k < output.length(); ++k) {
-        const double want = values[static_cast<std::size_t>(i * output.length() + k)];
-        if (!(first ? near(row[k], want, relative_error) : same(row[k], bits[k]))) {
-          return one.fail("%s: row %lld element %lld is %.9g%s, not %.9g%s", name,
-                          static_cast<long long>(i), static_cast<long long>(k),
-                          static_cast<double>(row[k]), is_unwritten(row[k]) ? " (unwritten)" : "",
-                          first ? want : static_cast<double>(bits[k]),
-                          first ? "" : " as in the first call");
-        }
+      if (first) {
+        std::memcpy(bits, row, bytes);
+        good = good && is_near(one, name, i, output, relative_error);
+      } else if (std::memcmp(row, bits, bytes) != 0) {
+        good = good && is_same(one, name, i, output);
       }
-      if (first) std::memcpy(bits, row, bytes);
     }
   }
 
  private:
+  bool is_near(Case& one, const char* name, std::int64_t i, const Array<T>& output,
+               double relative_error) const {
+    for (std::int64_t k = 0; k < output.length(); ++k) {
+      const T got = output.row(i)[k];
+      const double want = values[static_cast<std::size_t>(i * output.length() + k)];
+      if (near(got, want, relative_error)) continue;
+      report(one, name, i, k, got, want, "");
+      return false;
+    }
+    return true;
+  }
+  bool is_same(Case& one, const char* name, std::int64_t i, const Array<T>& output) const {
+    for (std::int64_t k = 0; k < output.length(); ++k) {
+      const T got = output.row(i)[k];
+      const T before = bits_[static_cast<std::size_t>(i * output.length() + k)];
+      if (same(got, before)) continue;
+      report(one, name, i, k, got, static_cast<double>(before), " as in the first call");
+      return false;
+    }
+    return true;
+  }
+  static void report(Case& one, const char* name, std::int64_t i, std::int64_t k, T got,
+                     double want, const char* why) {
+    one.fail("%s: row %lld element %lld is %.9g%s, not %.9g%s", name, static_cast<long long>(i),
+             static_cast<long long>(k), static_cast<double>(got),
+             is_unwritten(got) ? " (unwritten)" : "", want, why);
+  }
   static bool is_unwritten(T value) {
     char unwritten[sizeof(T)];
     std::memset(unwritten, unwritten_byte, sizeof unwritten);

@@ -128,7 +128,7 @@ std::vector<Shape> limit_shapes() {
   constexpr std::int64_t item = sizeof(T);
   std::vector<Shape> shapes;
   for (const std::int64_t limit :
-       {tuning::column_tile, tuning::widened_parameters, tuning::chunk_bytes / item}) {
+       {tuning::column_tile, 2 * tuning::column_tile, tuning::chunk_bytes / item}) {
     for (const std::int64_t n : around(limit)) {
       shapes.insert(shapes.end(), {{3, n, 1}, {9, n, 1}, {40, n, 1}, {2, 5, n}, {2, n, 5}});
     }

@@ -16,8 +16,9 @@ const char* text(Data data) {
 }
 
 std::string text(const Shape& shape) {
-  return "(" + std::to_string(shape.outer) + ", " + std::to_string(shape.middle) + ", " +
-         std::to_string(shape.inner) + ")";
+  std::string text = "(";
+  text += std::to_string(shape.outer) + ", " + std::to_string(shape.middle) + ", ";
+  return text + std::to_string(shape.inner) + ")";
 }
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood, 2014).

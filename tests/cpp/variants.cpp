@@ -45,22 +45,25 @@ std::vector<Variant> Variants::every() const {
   return all;
 }
 
-// Counts that share no divisor, so that after a few calls every pair has met.
-Variant Variants::next(const Place& place) {
-  const unsigned turn = turn_++;
-  return {place, layouts[turn % 3], turn / 5 % 2 == 1, choices_ - 1 - turn / 7 % choices_,
-          thread_counts[(turn + turn / 4) % 4]};
+// Every choice by other digits of a number that jumps from turn to turn, so that all pairs of
+// choices meet sooner or later, and the same ones in every run.
+Variant Variants::next(Place::Kind kind) {
+  const std::uint32_t digits = ++turn_ * 0x9E3779B9u;
+  const auto choose = [&](int which, unsigned choices) {
+    return (digits >> (4 + 5 * which)) % 1024u * choices / 1024u;
+  };
+  const std::int64_t offsets = 64 / item_bytes_;
+  const std::int64_t offset = kind == Place::at_offset ? turn_ % offsets * item_bytes_ : 0;
+  return {{kind, offset}, layouts[choose(0, 3)], choose(1, 2) == 1, choose(2, choices_),
+          thread_counts[choose(3, 4)]};
 }
 
 std::vector<Variant> Variants::some(int offsets, int rounds) {
   std::vector<Variant> some;
   for (int round = 0; round < rounds; ++round) {
-    some.push_back(next({Place::ends_at_guard, 0}));
-    some.push_back(next({Place::begins_at_guard, 0}));
-    for (int i = 0; i < offsets; ++i) {
-      const std::int64_t offset = turn_ * 7 * item_bytes_ % 64;
-      some.push_back(next({Place::at_offset, offset}));
-    }
+    some.push_back(next(Place::ends_at_guard));
+    some.push_back(next(Place::begins_at_guard));
+    for (int i = 0; i < offsets; ++i) some.push_back(next(Place::at_offset));
   }
   return some;
 }

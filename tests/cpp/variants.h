@@ -42,11 +42,11 @@ class Variants {
 
  private:
   std::vector<Place> places() const;
-  Variant next(const Place& place);
+  Variant next(Place::Kind kind);
 
   std::int64_t item_bytes_;
   unsigned choices_;  // of optional outputs
-  unsigned turn_ = 0;
+  std::uint32_t turn_ = 0;
 };
 
 }  // namespace normdrop::driver

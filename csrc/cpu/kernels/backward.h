@@ -98,9 +98,9 @@ struct RowsBackward {
     if constexpr (sizeof(T) == 8) return {0.0f, 0.0f, 0.0f, false};
     FloatStats stats = float_stats(a.mean[first], a.inv_std[first]);
     if constexpr (sizeof(T) == 4) {
-      stats.usable = stats.usable &&
-                     has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first),
-                                       a.reduced);
+      stats.usable =
+          stats.usable &&
+          has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first), a.reduced);
     }
     return stats;
   }

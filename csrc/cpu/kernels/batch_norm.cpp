@@ -6,10 +6,10 @@
 // inner > 1 (NCHW): a channel at a time, its output written while it is in cache; chunks of
 //   channels are tasks where channels are few. inner == 1 (NHWC, 2-D): rows of channels, column
 //   reductions over fixed slots of rows, merged in order.
+#include "ops/batch_norm.h"
 #include "cpu/kernels/backward.h"
 #include "cpu/kernels/columns.h"
 #include "cpu/kernels/kernels.h"
-#include "ops/batch_norm.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
@@ -74,8 +74,8 @@ void forward_channel_chunks(const BatchNormForward& a) {
     chunk[task] = chunk_moments<false>(chunk_of(runs, plan, task % plan.chunks));
   });
   for (std::int64_t channel = 0; channel < a.channels; ++channel) {
-    const Moments moments = plan.chunks == 1 ? chunk[channel]
-                                             : merge(&chunk[channel * plan.chunks], plan.chunks);
+    const Moments moments =
+        plan.chunks == 1 ? chunk[channel] : merge(&chunk[channel * plan.chunks], plan.chunks);
     normalisers[channel] = finish(moments, channel_runs<T>(a, channel), a.eps);
     report(a, channel, normalisers[channel]);
   }
@@ -104,8 +104,8 @@ void write_rows(const Arguments& a, ColumnNormalisers& normalisers) {
       normalisers.fold(c, parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0));
     }
   }
-  const bool streams = sizeof(T) == 4 && worth_streaming(a.y, a.y_batch_stride * 4,
-                                                         a.batch * a.channels * 4);
+  const bool streams =
+      sizeof(T) == 4 && worth_streaming(a.y, a.y_batch_stride * 4, a.batch * a.channels * 4);
   for_each_row_tile(a.batch, a.channels,
                     [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + begin;
@@ -131,9 +131,9 @@ void for_each_slot_tile(const Slots& slots, std::int64_t columns, Body&& body) {
   const std::int64_t tiles = (columns + width - 1) / width;
   parallel_for(slots.count * tiles, slots.rows * (columns < width ? columns : width),
                [&](std::int64_t task) {
-                 const std::int64_t begin = task % tiles * width;
-                 body(task / tiles, begin, columns - begin < width ? columns - begin : width);
-               });
+    const std::int64_t begin = task % tiles * width;
+    body(task / tiles, begin, columns - begin < width ? columns - begin : width);
+  });
 }
 
 template <class T>
@@ -161,8 +161,7 @@ void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, float)
   double* total = &partial[slots.count * 2 * width];
   merge_slots(partial.data(), slots.count, 2 * width, 2 * width, total);
   for (std::int64_t c = 0; c < a.channels; ++c) {
-    moments[c] = moments_about(static_cast<double>(a.batch), centre[c], total[c],
-                               total[width + c]);
+    moments[c] = moments_about(static_cast<double>(a.batch), centre[c], total[c], total[width + c]);
   }
 }
 
@@ -175,9 +174,8 @@ void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, double
     column_moments(rows_of_slot<double>(a, slots, slot, begin, count), scratch.data(),
                    &partial[slot * a.channels + begin]);
   });
-  parallel_for(a.channels, slots.count * 16, [&](std::int64_t c) {
-    moments[c] = merge(&partial[c], slots.count, a.channels);
-  });
+  parallel_for(a.channels, slots.count * 16,
+               [&](std::int64_t c) { moments[c] = merge(&partial[c], slots.count, a.channels); });
 }
 
 template <class T>
@@ -202,8 +200,7 @@ void forward(const BatchNormForward& a) {
 Normaliser running_normaliser(const BatchNormInference& a, std::int64_t channel) {
   const double_double sum = two_sum(a.var[channel], a.eps);
   // A variance of 0 with eps = 0 cannot be divided by: the output is the bias, as in training.
-  const double_double inv_std =
-      sum.high == 0.0 ? double_double{0.0, 0.0} : inverse_sqrt(sum);
+  const double_double inv_std = sum.high == 0.0 ? double_double{0.0, 0.0} : inverse_sqrt(sum);
   return {{a.mean[channel], 0.0}, inv_std, a.var[channel], 1.0};
 }
 
@@ -220,8 +217,7 @@ void inference(const BatchNormInference& a) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + channel * a.inner;
     T* y = static_cast<T*>(a.y) + row * a.y_batch_stride + channel * a.inner;
     normalise_channel_run(x, y, a.inner, running_normaliser(a, channel),
-                          parameter<T>(a.weight, channel, 1.0),
-                          parameter<T>(a.bias, channel, 0.0));
+                          parameter<T>(a.weight, channel, 1.0), parameter<T>(a.bias, channel, 0.0));
   });
 }
 
@@ -342,8 +338,8 @@ struct ChannelBackward {
   }
 
   bool streams() const {
-    return a.inner % 16 == 0 && worth_streaming(a.grad_x, a.grad_x_batch_stride * 4,
-                                                a.batch * a.channels * a.inner * 4);
+    return a.inner % 16 == 0 &&
+           worth_streaming(a.grad_x, a.grad_x_batch_stride * 4, a.batch * a.channels * a.inner * 4);
   }
 
   void report(const RowSums& sum) const {
@@ -587,8 +583,8 @@ class RowBackward {
       if (mixed) {
         const FloatStats stats{floats(centre)[c], floats(float_inv_std)[c], floats(offset)[c],
                                floats(in_float)[c] != 0.0f};
-        const FloatSlopes slopes = float_slopes(stats, a_.inv_std[c], scale,
-                                                sum_g[c] * reciprocal, sum_gx[c] * reciprocal);
+        const FloatSlopes slopes = float_slopes(stats, a_.inv_std[c], scale, sum_g[c] * reciprocal,
+                                                sum_gx[c] * reciprocal);
         floats(slope_g)[c] = slopes.slope_g;
         floats(slope_x)[c] = slopes.slope_x;
         floats(shift)[c] = slopes.shift;
@@ -650,8 +646,8 @@ class RowBackward {
       const float_group near = load_float(values + j, extent) - load_float(at);
       const float_group rest =
           multiply_add(near, load_float(at + slope_x * width), load_float(at + shift * width));
-      const float_group result = multiply_add(load_float(grads + j, extent),
-                                              load_float(at + slope_g * width), rest);
+      const float_group result =
+          multiply_add(load_float(grads + j, extent), load_float(at + slope_g * width), rest);
       if (__builtin_expect(all, 1)) {
         return store_or_stream<streaming>(out + j, result, extent);
       }
@@ -667,8 +663,8 @@ class RowBackward {
     store_float(in_single, single);
     write_double(row, begin, count, in_double);
     for (int i = 0; i < count; ++i) {
-      out[i] = floats(in_float)[begin + i] != 0.0f ? in_single[i]
-                                                   : static_cast<float>(in_double[i]);
+      out[i] =
+          floats(in_float)[begin + i] != 0.0f ? in_single[i] : static_cast<float>(in_double[i]);
     }
   }
 

@@ -75,8 +75,8 @@ NORMDROP_INLINE void add_deviations(const float* x, std::int64_t row_stride, std
 
 // total and square hold padded(columns) doubles each. Blocks of 64 rows are summed apart and then
 // added, the totals with their rounding errors: a long column does not lose digits.
-static inline void column_deviations(const Block<float>& block, const double* centre,
-                                     double* total, double* square) {
+static inline void column_deviations(const Block<float>& block, const double* centre, double* total,
+                                     double* square) {
   constexpr std::int64_t rows_of_block = 64;
   const Block<float> in = block;
   const std::int64_t width = padded(in.columns);
@@ -97,8 +97,8 @@ static inline void column_deviations(const Block<float>& block, const double* ce
       add_deviations<1>(x, in.row_stride, in.columns, centre, block_total, block_square);
     }
     for (std::int64_t j = 0; j < width; j += group_size) {
-      const exact_sums sums = add(exact_sums{load(total + j), load(error + j)},
-                                  load(block_total + j));
+      const exact_sums sums =
+          add(exact_sums{load(total + j), load(error + j)}, load(block_total + j));
       store(total + j, sums.sum);
       store(error + j, sums.error);
       store(square + j, load(square + j) + load(block_square + j));
@@ -132,8 +132,8 @@ static inline void column_moments_of_chunk(const Block<double>& block, double* s
   double* error = scratch + width;
   double* square = scratch + 2 * width;
   double* square_error = scratch + 3 * width;
-  const auto add_to = [](double* high, double* low, std::int64_t j,
-                         group value) NORMDROP_LAMBDA_INLINE {
+  const auto add_to = [](double* high, double* low, std::int64_t j, group value)
+                          NORMDROP_LAMBDA_INLINE {
     const exact_sums sums = add(exact_sums{load(high + j), load(low + j)}, value);
     store(high + j, sums.sum);
     store(low + j, sums.error);
@@ -236,8 +236,7 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
     group value = load(x + j, extent);
     if constexpr (scaled) value = value * n.scales(j);
     const normalised high_low = normalise<T>(value, n.groups(j));
-    store(y + j, affine<T, true, true>(high_low, weight_at(j, extent), bias_at(j, extent)),
-          extent);
+    store(y + j, affine<T, true, true>(high_low, weight_at(j, extent), bias_at(j, extent)), extent);
   });
 }
 

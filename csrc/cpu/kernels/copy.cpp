@@ -15,8 +15,7 @@ constexpr std::int64_t block_bytes = 65536;
 NORMDROP_INLINE void stream(char* target, const char* source, std::int64_t bytes) {
 #if defined(__AVX512F__)
   for (std::int64_t i = 0; i < bytes; i += 64) {
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(target + i),
-                        _mm512_loadu_si512(source + i));
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(target + i), _mm512_loadu_si512(source + i));
   }
   _mm_sfence();
 #elif defined(__AVX2__)

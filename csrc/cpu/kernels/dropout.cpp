@@ -4,10 +4,10 @@
 // Blocks of elements are tasks; a block's words are made in L1 and used at once, so that memory
 // sees one read and one write. A dropped element is 0 also where x is inf or NaN: select, not
 // multiply. Nothing is stored for the backward pass, which is the same function.
+#include "ops/dropout.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/philox_words.h"
 #include "cpu/parallel.h"
-#include "ops/dropout.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
@@ -58,12 +58,12 @@ void run(const Dropout& a) {
   if (a.draw.threshold == 0) {
     parallel_for((a.count + block_elements - 1) / block_elements, block_elements,
                  [&](std::int64_t block) {
-                   const std::int64_t begin = block * block_elements;
-                   const std::int64_t left = a.count - begin;
-                   std::memset(y + begin, 0,
-                               sizeof(T) * static_cast<std::size_t>(
-                                               left < block_elements ? left : block_elements));
-                 });
+      const std::int64_t begin = block * block_elements;
+      const std::int64_t left = a.count - begin;
+      std::memset(
+          y + begin, 0,
+          sizeof(T) * static_cast<std::size_t>(left < block_elements ? left : block_elements));
+    });
     return;
   }
   const auto last_kept = static_cast<std::uint32_t>(a.draw.threshold - 1);
@@ -71,28 +71,26 @@ void run(const Dropout& a) {
   for_each_block(a.draw, a.count,
                  [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
                      NORMDROP_LAMBDA_INLINE {
-                       if (count == words_at_once) {
-                         apply<T>(x + i, y + i, words_at_once, words, last_kept, scale);
-                       } else {
-                         apply<T>(x + i, y + i, count, words, last_kept, scale);
-                       }
-                     });
+    if (count == words_at_once) {
+      apply<T>(x + i, y + i, words_at_once, words, last_kept, scale);
+    } else {
+      apply<T>(x + i, y + i, count, words, last_kept, scale);
+    }
+  });
 }
 
 }  // namespace
 
-void dropout(const Dropout& a) {
-  a.dtype == DType::float32 ? run<float>(a) : run<double>(a);
-}
+void dropout(const Dropout& a) { a.dtype == DType::float32 ? run<float>(a) : run<double>(a); }
 
 void dropout_keep(const DropoutKeep& a) {
   for_each_block(a.draw, a.count,
                  [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
                      NORMDROP_LAMBDA_INLINE {
-                       for (std::int64_t k = 0; k < count; ++k) {
-                         a.keep[i + k] = words[k] < a.draw.threshold ? 1 : 0;
-                       }
-                     });
+    for (std::int64_t k = 0; k < count; ++k) {
+      a.keep[i + k] = words[k] < a.draw.threshold ? 1 : 0;
+    }
+  });
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -110,9 +110,8 @@ class FloatSums {
       term(i, full_group{}, 0);
       term(i + group_size, full_group{}, 1);
     }
-    for_each_group(count - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
-      term(i + k, extent, 0);
-    });
+    for_each_group(count - i, [&](std::int64_t k, auto extent)
+                                  NORMDROP_LAMBDA_INLINE { term(i + k, extent, 0); });
   }
 
   NORMDROP_LAMBDA_INLINE void flush() {

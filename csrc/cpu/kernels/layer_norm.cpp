@@ -110,8 +110,7 @@ struct Tiles {
 };
 
 Tiles plan_tiles(std::int64_t outer, std::int64_t inner) {
-  const std::int64_t width =
-      inner < cpu::tuning::column_tile ? inner : cpu::tuning::column_tile;
+  const std::int64_t width = inner < cpu::tuning::column_tile ? inner : cpu::tuning::column_tile;
   const std::int64_t per_outer = (inner + width - 1) / width;
   return {width, per_outer, outer * per_outer};
 }
@@ -195,8 +194,7 @@ void backward_rows(const LayerNormBackward& a) {
     if (parameters) fold_errors<T>(grad_weight, 2 * width, 2 * width);
   });
   if (parameters) {
-    merge_slots(partial.data(), slots.count, per_slot, a.reduced,
-                static_cast<T*>(a.grad_weight));
+    merge_slots(partial.data(), slots.count, per_slot, a.reduced, static_cast<T*>(a.grad_weight));
     merge_slots(partial.data() + width, slots.count, per_slot, a.reduced,
                 static_cast<T*>(a.grad_bias));
   }
@@ -244,8 +242,7 @@ template <class T>
 void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t begin,
                    std::int64_t columns, double* grad_weight, double* grad_bias) {
   const T* x = static_cast<const T*>(a.x) + outer * a.x_outer_stride + begin;
-  const T* dy =
-      static_cast<const T*>(a.grad_output) + outer * a.grad_output_outer_stride + begin;
+  const T* dy = static_cast<const T*>(a.grad_output) + outer * a.grad_output_outer_stride + begin;
   T* dx = static_cast<T*>(a.grad_x) + outer * a.grad_x_outer_stride + begin;
   const T* weight = static_cast<const T*>(a.weight);
   const std::int64_t width = padded(columns);
@@ -328,8 +325,7 @@ void backward(const LayerNormBackward& a) {
     return;
   }
   if (a.inner != 1) return backward_columns<T>(a);
-  constexpr std::int64_t limit =
-      cpu::tuning::long_row_bytes / static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t limit = cpu::tuning::long_row_bytes / static_cast<std::int64_t>(sizeof(T));
   a.reduced > limit ? backward_long_rows<T>(a) : backward_rows<T>(a);
 }
 

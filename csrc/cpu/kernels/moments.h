@@ -68,8 +68,7 @@ NORMDROP_INLINE DeviationSums deviation_sums(const Runs<float>& in) {
   for (std::int64_t r = 0; r < in.runs; ++r) {
     const float* x = in.x + r * in.stride;
     for_each_group(in.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group d =
-          keep(rescale<scaled>(load(x + i, extent), in.scale) + minus_centre, extent);
+      const group d = keep(rescale<scaled>(load(x + i, extent), in.scale) + minus_centre, extent);
       deviation = add_by_fma(d, deviation);
       square = multiply_add(d, d, square);
     });
@@ -88,8 +87,7 @@ NORMDROP_INLINE Moments chunk_moments(const Runs<float>& in) {
   const DeviationSums sums = deviation_sums<scaled>(in);
   const double count = static_cast<double>(in.runs * in.length);
   const double offset = sums.total / count;
-  return {count, two_sum(sums.centre, offset),
-          squares_about_mean(sums.square, sums.total, offset)};
+  return {count, two_sum(sums.centre, offset), squares_about_mean(sums.square, sums.total, offset)};
 }
 
 template <bool scaled>
@@ -147,8 +145,8 @@ NORMDROP_INLINE Runs<T> chunk_of(const Runs<T>& in, const ChunkPlan& plan, std::
   const std::int64_t begin = chunk % plan.chunks_per_run * plan.length_per_chunk;
   part.x = in.x + run * in.stride + begin;
   part.runs = in.runs - run < plan.runs_per_chunk ? in.runs - run : plan.runs_per_chunk;
-  part.length = in.length - begin < plan.length_per_chunk ? in.length - begin
-                                                          : plan.length_per_chunk;
+  part.length =
+      in.length - begin < plan.length_per_chunk ? in.length - begin : plan.length_per_chunk;
   return part;
 }
 

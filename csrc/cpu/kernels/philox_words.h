@@ -36,18 +36,18 @@ struct PhiloxKeys {
 NORMDROP_INLINE PhiloxKeys philox_keys(std::uint64_t seed) {
   PhiloxKeys keys;
   for (int round = 0; round < philox::rounds; ++round) {
-    keys.key[round][0] = static_cast<std::uint32_t>(seed) +
-                         static_cast<std::uint32_t>(round) * philox::weyl_0;
-    keys.key[round][1] = static_cast<std::uint32_t>(seed >> 32) +
-                         static_cast<std::uint32_t>(round) * philox::weyl_1;
+    keys.key[round][0] =
+        static_cast<std::uint32_t>(seed) + static_cast<std::uint32_t>(round) * philox::weyl_0;
+    keys.key[round][1] =
+        static_cast<std::uint32_t>(seed >> 32) + static_cast<std::uint32_t>(round) * philox::weyl_1;
   }
   return keys;
 }
 
 // Words of blocks first, first + 1, ... of (call, keys): 4 * lanes words at a time.
 template <int vectors>
-NORMDROP_INLINE void philox_vectors(std::uint64_t first, std::uint64_t call,
-                                    const PhiloxKeys& keys, std::uint32_t* words) {
+NORMDROP_INLINE void philox_vectors(std::uint64_t first, std::uint64_t call, const PhiloxKeys& keys,
+                                    std::uint32_t* words) {
   const u64 zero{};
   u64 index;
   for (int lane = 0; lane < lanes; ++lane) index[lane] = static_cast<unsigned long long>(lane);
@@ -82,12 +82,12 @@ NORMDROP_INLINE void philox_vectors(std::uint64_t first, std::uint64_t call,
     const u64 high = (c2[v] & 0xFFFFFFFFull) | (c3[v] << 32);  // words 2 and 3
     std::uint32_t* out = words + v * 4 * lanes;
 #if defined(__AVX512F__)
-    const __m512i even = _mm512_permutex2var_epi64(
-        reinterpret_cast<__m512i>(low), _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11),
-        reinterpret_cast<__m512i>(high));
-    const __m512i odd = _mm512_permutex2var_epi64(
-        reinterpret_cast<__m512i>(low), _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15),
-        reinterpret_cast<__m512i>(high));
+    const __m512i even = _mm512_permutex2var_epi64(reinterpret_cast<__m512i>(low),
+                                                   _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11),
+                                                   reinterpret_cast<__m512i>(high));
+    const __m512i odd = _mm512_permutex2var_epi64(reinterpret_cast<__m512i>(low),
+                                                  _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15),
+                                                  reinterpret_cast<__m512i>(high));
     _mm512_storeu_si512(out, even);
     _mm512_storeu_si512(out + 16, odd);
 #else

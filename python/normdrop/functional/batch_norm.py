@@ -59,9 +59,7 @@ def batch_norm(
     array([[0.],
            [2.]])
     """
-    return _core.batch_norm(
-        x, running_mean, running_var, weight, bias, channel_axis, eps, out
-    )
+    return _core.batch_norm(x, running_mean, running_var, weight, bias, channel_axis, eps, out)
 
 
 def batch_norm_forward(
@@ -102,8 +100,8 @@ def batch_norm_forward(
     >>> stats.var, stats.count
     (array([1.25]), 4)
     """
-    y, *stats = _core.batch_norm_forward(x, weight, bias, channel_axis, eps, out)
-    return y, BatchStats(*stats)
+    y, mean, var, inv_std, count = _core.batch_norm_forward(x, weight, bias, channel_axis, eps, out)
+    return y, BatchStats(mean, var, inv_std, count)
 
 
 def batch_norm_backward(
@@ -148,9 +146,7 @@ def batch_norm_backward(
     array([3.])
     """
     return Gradients(
-        *_core.batch_norm_backward(
-            grad_output, x, stats, weight, channel_axis, frozen, bias, out
-        )
+        *_core.batch_norm_backward(grad_output, x, stats, weight, channel_axis, frozen, bias, out)
     )
 
 

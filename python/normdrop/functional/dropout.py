@@ -1,4 +1,4 @@
-"""Dropout: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting"."""
+"""Dropout: Srivastava et al., "Dropout: a simple way to prevent overfitting", JMLR 15, 2014."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DropoutMask:
     --------
     >>> from normdrop import DropoutMask
     >>> DropoutMask(seed=7, call=0, p=0.5, shape=(2, 3)).keep
-    array([[False, False, False],
+    array([[False, False,  True],
            [ True,  True, False]])
     """
 
@@ -119,7 +119,7 @@ def dropout(
     --------
     >>> import numpy as np, normdrop as nd
     >>> nd.dropout(np.ones(6), p=0.5, rng=7)
-    array([0., 0., 0., 2., 2., 0.])
+    array([0., 0., 2., 2., 2., 0.])
     """
     seed, call = _seed_and_call("dropout", rng)
     threshold = round((1.0 - _probability("dropout", p)) * _WORDS)
@@ -181,12 +181,10 @@ def dropout_backward(
     >>> import numpy as np, normdrop as nd
     >>> y, mask = nd.dropout_forward(np.ones(6), p=0.5, rng=7)
     >>> nd.dropout_backward(np.arange(6.0), mask)
-    array([0., 0., 0., 6., 8., 0.])
+    array([0., 0., 4., 6., 8., 0.])
     """
     if not isinstance(mask, DropoutMask):
-        raise TypeError(
-            f"dropout_backward: mask must be a DropoutMask, got {type(mask).__name__}"
-        )
+        raise TypeError(f"dropout_backward: mask must be a DropoutMask, got {type(mask).__name__}")
     if isinstance(grad_output, np.ndarray) and grad_output.shape != mask.shape:
         raise ValueError(
             f"dropout_backward: grad_output must have shape {mask.shape}, got {grad_output.shape}"
@@ -217,7 +215,7 @@ def _word64(function: str, argument: str, value: object) -> int:
             expected = "None, an integer, a pair (seed, call) or a numpy.random.Generator"
         raise TypeError(f"{function}: {argument} must be {expected}, got {type(value).__name__}")
     try:
-        word = operator.index(value)  # type: ignore[arg-type]
+        word = operator.index(value)
     except TypeError:
         raise TypeError(
             f"{function}: {argument} must be an integer, got {type(value).__name__}"

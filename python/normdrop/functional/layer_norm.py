@@ -149,6 +149,4 @@ def layer_norm_backward(
     >>> nd.layer_norm_backward(np.ones_like(x), x, stats).bias
     array([1., 1., 1.])
     """
-    return Gradients(
-        *_core.layer_norm_backward(grad_output, x, stats, weight, axis, bias, out)
-    )
+    return Gradients(*_core.layer_norm_backward(grad_output, x, stats, weight, axis, bias, out))

@@ -1,0 +1,66 @@
+# Each target is sufficient on a fresh machine: it makes .venv, installs what it needs, and runs.
+# CUDA=ON asks for the CUDA backend; the default is a CPU build.
+PYTHON ?= python3
+VENV ?= .venv
+CUDA ?= OFF
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+BUILD_OPTIONS := -C cmake.define.NORMDROP_CUDA=$(CUDA)
+SOURCES := $(shell find csrc python -type f ! -name '*.pyc') CMakeLists.txt pyproject.toml
+CXX_SOURCES := $(shell find csrc tests/cpp -name '*.h' -o -name '*.cpp')
+
+.PHONY: help demo test lint format test-sanitize bench clean
+
+help:
+	@echo "make demo           train networks on real digits, write normdrop-demo/index.html"
+	@echo "make test           build, install into $(VENV) and run the tests"
+	@echo "make lint           formatting, linting and types"
+	@echo "make format         format the sources in place"
+	@echo "make test-sanitize  the C++ driver under AddressSanitizer and UBSan"
+	@echo "make bench          the whole benchmark against what is installed"
+	@echo "make clean          remove $(VENV) and build folders"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of extras; the package itself is rebuilt when a source is newer.
+$(VENV)/demo.stamp: $(BIN)/python $(SOURCES)
+	$(INSTALL) $(BUILD_OPTIONS) '.[demo]'
+	@touch $@
+
+$(VENV)/test.stamp: $(BIN)/python $(SOURCES)
+	$(INSTALL) $(BUILD_OPTIONS) '.[test]'
+	@touch $@
+
+$(VENV)/lint.stamp: $(BIN)/python $(SOURCES)
+	$(INSTALL) $(BUILD_OPTIONS) '.[test,lint]'
+	@touch $@
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/normdrop demo --out normdrop-demo
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff format --check python tests bench examples
+	$(BIN)/ruff check python tests bench examples
+	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
+	$(BIN)/mypy
+
+format: $(VENV)/lint.stamp
+	$(BIN)/ruff format python tests bench examples
+	$(BIN)/ruff check --fix python tests bench examples
+	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+test-sanitize: $(VENV)/test.stamp
+	$(BIN)/cmake -S . -B build/driver-sanitized -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+		-DNORMDROP_BUILD_DRIVER=ON -DNORMDROP_SANITIZE=address,undefined -DNORMDROP_CUDA=OFF
+	$(BIN)/cmake --build build/driver-sanitized
+	build/driver-sanitized/normdrop_driver
+
+bench: $(VENV)/demo.stamp
+	$(BIN)/normdrop bench --json bench/results/latest.json --plot bench/results/latest.png
+
+clean:
+	rm -rf $(VENV) build dist normdrop-demo

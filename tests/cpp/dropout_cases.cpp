@@ -1,0 +1,164 @@
+// Dropout and its mask: every short count, around the blocks that the words are made in, with
+// indices and calls beyond 32 bits. The results are exact.
+#include <cmath>
+
+#include "common/philox.h"
+#include "cpu/parallel.h"
+#include "cpu/tuning.h"
+#include "norm_problems.h"
+#include "variants.h"
+
+namespace normdrop::driver {
+namespace {
+
+template <class T>
+constexpr DType dtype = sizeof(T) == 4 ? DType::float32 : DType::float64;
+
+constexpr std::uint64_t two_32 = std::uint64_t{1} << 32;
+
+bool is_kept(const DropoutDraw& draw, std::int64_t i) {
+  const std::uint64_t index = draw.first_index + static_cast<std::uint64_t>(i);
+  const std::uint64_t block = index / 4;
+  const philox::Block words = philox::block(
+      {{static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
+        static_cast<std::uint32_t>(draw.call), static_cast<std::uint32_t>(draw.call >> 32)}},
+      static_cast<std::uint32_t>(draw.seed), static_cast<std::uint32_t>(draw.seed >> 32));
+  return words.word[index % 4] < draw.threshold;
+}
+
+std::string text(const DropoutDraw& draw, std::int64_t count) {
+  return "of " + std::to_string(count) + " from " + std::to_string(draw.first_index) +
+         ", threshold " + std::to_string(draw.threshold);
+}
+
+template <class T>
+struct Problem {
+  DropoutDraw draw;
+  double scale;
+  std::vector<T> x;
+  Expected<T> y;
+
+  Problem(std::int64_t count, const DropoutDraw& the_draw)
+      : draw(the_draw),
+        scale(draw.threshold == 0
+                  ? 0.0
+                  : static_cast<T>(0x1p32 / static_cast<double>(draw.threshold))),
+        x(noise_values<T>(5, count)) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      T& value = x[static_cast<std::size_t>(i)];
+      if (i % 13 == 5) value = T(INFINITY);
+      const T product = value * static_cast<T>(scale);
+      y.values.push_back(is_kept(draw, i) ? static_cast<double>(product) : 0.0);
+    }
+  }
+};
+
+template <class T>
+void run(const OpTable& table, Memory& memory, Problem<T>& problem, const Variant& variant) {
+  const auto count = static_cast<std::int64_t>(problem.x.size());
+  Case one("dropout %s; %s", text(problem.draw, count).c_str(), variant.text().c_str());
+  Array<T> x(memory.of_argument(1), variant.place.of_argument(1, sizeof(T)), problem.x);
+  Array<T> apart(memory.of_argument(0), variant.place.of_argument(0, sizeof(T)), count);
+  Array<T>& y = variant.in_place ? x : apart;
+  cpu::set_thread_count(variant.threads);
+  table.dropout({
+      .dtype = dtype<T>,
+      .count = count,
+      .draw = problem.draw,
+      .scale = problem.scale,
+      .x = x.data(),
+      .y = y.data(),
+  });
+  problem.y.check(one, "y", y, 0.0);
+  if (!variant.in_place) x.check_unchanged(one, "x", problem.x);
+}
+
+struct KeepProblem {
+  DropoutDraw draw;
+  Expected<std::uint8_t> keep;
+
+  KeepProblem(std::int64_t count, const DropoutDraw& the_draw) : draw(the_draw) {
+    for (std::int64_t i = 0; i < count; ++i) keep.values.push_back(is_kept(draw, i) ? 1.0 : 0.0);
+  }
+};
+
+void run(const OpTable& table, Memory& memory, KeepProblem& problem, const Variant& variant) {
+  const auto count = static_cast<std::int64_t>(problem.keep.values.size());
+  Case one("dropout_keep %s; %s", text(problem.draw, count).c_str(), variant.text().c_str());
+  Array<std::uint8_t> keep(memory.of_argument(0), variant.place, count);
+  cpu::set_thread_count(variant.threads);
+  table.dropout_keep({.count = count, .draw = problem.draw, .keep = keep.data()});
+  problem.keep.check(one, "keep", keep, 0.0);
+}
+
+// Calls body(count, draw): every first index modulo 4, and where counters carry.
+template <class Body>
+void for_each_short_draw(Body&& body) {
+  std::vector<std::int64_t> counts;
+  for (std::int64_t n = 0; n <= longest_short_length; ++n) counts.push_back(n);
+  for (const std::int64_t limit : {128, 256, 512}) {
+    for (const std::int64_t n : around(limit)) counts.push_back(n);
+  }
+  for (const std::int64_t count : counts) {
+    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2},
+                                      std::uint64_t{3}, two_32 - 3, 4 * two_32 - 7}) {
+      for (const std::uint64_t threshold :
+           {std::uint64_t{0}, std::uint64_t{1}, two_32 / 3, two_32 - 1, two_32}) {
+        body(count, DropoutDraw{0x0123456789ABCDEFu, 0xFEDCBA9876543210u, threshold, first});
+      }
+    }
+  }
+}
+
+template <class Body>
+void for_each_limit_draw(Body&& body) {
+  std::vector<std::int64_t> counts = around(cpu::tuning::serial_elements);
+  for (const std::int64_t limit : {1024, 4096, 2 * 16384, 7 * 16384}) {
+    for (const std::int64_t n : around(limit)) counts.push_back(n);
+  }
+  for (const std::int64_t count : counts) {
+    for (const std::uint64_t threshold : {std::uint64_t{0}, two_32 / 2, two_32}) {
+      body(count, DropoutDraw{17, two_32 + 5, threshold, static_cast<std::uint64_t>(count % 4)});
+    }
+  }
+}
+
+template <class ProblemOf, std::int64_t item_bytes>
+void run_short(const Context& context) {
+  Memory memory;
+  Variants variants(item_bytes, 0);
+  const std::vector<Variant> every = variants.every();
+  for_each_short_draw([&](std::int64_t count, const DropoutDraw& draw) {
+    ProblemOf problem(count, draw);
+    for (const Variant& v : context.quick ? variants.some(1, 1) : every) {
+      run(context.table, memory, problem, v);
+    }
+  });
+}
+
+template <class ProblemOf, std::int64_t item_bytes>
+void run_limits(const Context& context) {
+  Memory memory;
+  Variants variants(item_bytes, 0);
+  for_each_limit_draw([&](std::int64_t count, const DropoutDraw& draw) {
+    ProblemOf problem(count, draw);
+    for (const Variant& v : variants.some(1, context.quick ? 1 : 4)) {
+      run(context.table, memory, problem, v);
+    }
+  });
+}
+
+}  // namespace
+
+std::vector<Group> dropout_groups() {
+  return {
+      {"dropout/short/float32", run_short<Problem<float>, 4>},
+      {"dropout/short/float64", run_short<Problem<double>, 8>},
+      {"dropout/limits/float32", run_limits<Problem<float>, 4>},
+      {"dropout/limits/float64", run_limits<Problem<double>, 8>},
+      {"dropout_keep/short/uint8", run_short<KeepProblem, 1>},
+      {"dropout_keep/limits/uint8", run_limits<KeepProblem, 1>},
+  };
+}
+
+}  // namespace normdrop::driver

@@ -1,0 +1,89 @@
+"""No symbol that the linker may share carries code of a newer instruction set.
+
+A weak symbol (an inline function, a template of the standard library) that is compiled for
+AVX-512 in one object can be picked for every caller and stop an older machine. Every weak symbol
+of an instruction set's objects must carry the name of that set.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import normdrop as nd
+from normdrop import _core
+
+NM = shutil.which("nm")
+TAGGED = ("avx512", "avx2", "baseline")
+# Type information and the exception personality hold addresses, not instructions.
+DATA_ONLY = re.compile(r"^(DW\.ref\.|typeinfo|vtable)")
+
+
+def weak_functions(path: Path) -> list[str]:
+    text = subprocess.run(
+        [NM, "--demangle", "--defined-only", str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    rows = (re.match(r"[0-9a-f]* ([A-Za-z]) (.*)", line) for line in text.splitlines())
+    return [row[2] for row in rows if row and row[1] in "WVu" and not DATA_ONLY.match(row[2])]
+
+
+def untagged(symbols: list[str], tag: str) -> list[str]:
+    return [symbol for symbol in symbols if f"normdrop::{tag}::" not in symbol]
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory):
+    """The kernels' objects of each instruction set, built as the package builds them."""
+    root = Path(__file__).parents[1]
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if NM is None or compiler is None or sys.platform != "linux":
+        pytest.skip("needs nm and a compiler on Linux")
+    if len(nd.show_config("dict")["backends_built"]) == 1:
+        pytest.skip("one instruction set in this build")
+    folder = tmp_path_factory.mktemp("objects")
+    flags = {"avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
+    built = {}
+    # Without optimisation nothing is inlined away: every symbol that could ever leak is there.
+    for tag, extra in flags.items():
+        for source in [root / "csrc/cpu/backend.cpp", *(root / "csrc/cpu/kernels").glob("*.cpp")]:
+            target = folder / f"{tag}_{source.stem}.o"
+            command = [compiler, "-std=c++20", "-O0", "-c", f"-I{root / 'csrc'}", "-w"]
+            command += [f"-DNORMDROP_ISA={tag}", "-ffp-contract=off", *extra]
+            subprocess.run([*command, str(source), "-o", str(target)], check=True)
+            built.setdefault(tag, []).append(target)
+    return built
+
+
+@pytest.mark.parametrize("tag", ["avx2", "avx512"])
+def test_weak_symbols_carry_their_instruction_set(objects, tag):
+    leaked = {path.name: untagged(weak_functions(path), tag) for path in objects[tag]}
+    assert not any(leaked.values()), leaked
+
+
+def test_the_check_sees_a_leak(tmp_path):
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if NM is None or compiler is None:
+        pytest.skip("needs nm and a compiler")
+    source = tmp_path / "leak.cpp"
+    source.write_text(
+        "inline double twice(double x) { return 2 * x; }\ndouble (*f)(double) = twice;"
+    )
+    target = tmp_path / "leak.o"
+    subprocess.run([compiler, "-c", str(source), "-o", str(target)], check=True)
+    assert untagged(weak_functions(target), "avx512") == ["twice(double)"]
+
+
+def test_module_exports_nothing_but_its_entry_point():
+    if NM is None or sys.platform != "linux":
+        pytest.skip("needs nm on Linux")
+    text = subprocess.run(
+        [NM, "--dynamic", "--defined-only", "--demangle", _core.__file__],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    exported = [line.split(maxsplit=2)[2] for line in text.splitlines()]
+    assert [name for name in exported if "normdrop" in name] == []
