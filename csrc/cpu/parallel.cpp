@@ -95,30 +95,55 @@ void fence_streaming_stores() {
 }
 
 #if defined(_OPENMP)
+// Tasks are cut into one range per thread and each range into blocks. A thread takes the blocks of
+// its own range first, so that a repeated call finds its data in the same core's cache, and then
+// helps with the others', so that a busy core holds nobody up.
 struct SharedWork {
-  std::int64_t tasks;
-  std::int64_t block;
-  RangeFunction function;
-  void* context;
-  std::atomic<std::int64_t> next{0};
-  std::exception_ptr error;
-  std::mutex error_mutex;
+  static constexpr int most_ranges = 64;
+  struct alignas(64) Range {
+    std::atomic<std::int64_t> next{0};
+    std::int64_t end = 0;
+  };
 
-  void take_blocks() {
+  SharedWork(std::int64_t tasks, int threads, RangeFunction range_function, void* range_context)
+      : ranges(std::min(threads, most_ranges)),
+        block(std::max<std::int64_t>(1, tasks / (ranges * tuning::blocks_per_thread))),
+        function(range_function),
+        context(range_context) {
+    for (int r = 0; r < ranges; ++r) {
+      range[r].next.store(tasks * r / ranges, std::memory_order_relaxed);
+      range[r].end = tasks * (r + 1) / ranges;
+    }
+  }
+
+  void work(int thread) {
     const DefaultFloatEnvironment environment;
     try {
-      for (;;) {
-        const std::int64_t begin = next.fetch_add(block);
-        if (begin >= tasks) break;
-        function(context, begin, std::min(tasks, begin + block));
-      }
+      for (int k = 0; k < ranges; ++k) take_blocks(range[(thread + k) % ranges]);
       fence_streaming_stores();
     } catch (...) {
-      next.store(tasks);
+      failed.store(true);
       const std::lock_guard<std::mutex> lock(error_mutex);
       if (!error) error = std::current_exception();
     }
   }
+
+  void take_blocks(Range& from) {
+    while (!failed.load(std::memory_order_relaxed)) {
+      const std::int64_t begin = from.next.fetch_add(block, std::memory_order_relaxed);
+      if (begin >= from.end) return;
+      function(context, begin, std::min(from.end, begin + block));
+    }
+  }
+
+  int ranges;
+  std::int64_t block;
+  RangeFunction function;
+  void* context;
+  Range range[most_ranges];
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;
+  std::mutex error_mutex;
 };
 #endif
 
@@ -150,13 +175,9 @@ void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function
     const int threads = static_cast<int>(std::min<std::int64_t>(thread_count(), tasks));
     const Team team;
     if (threads > 1 && team.taken()) {
-      SharedWork work{
-          tasks,    std::max<std::int64_t>(1, tasks / (threads * tuning::blocks_per_thread)),
-          function, context,
-          {},       {},
-          {}};
+      SharedWork work(tasks, threads, function, context);
 #pragma omp parallel num_threads(threads)
-      work.take_blocks();
+      work.work(omp_get_thread_num());
       if (work.error) std::rethrow_exception(work.error);
       return;
     }

@@ -31,12 +31,11 @@ inline constexpr std::int64_t short_rows_elements = 2048;
 inline constexpr std::int64_t column_tile = 1024;
 inline constexpr std::int64_t column_chunk_bytes = 131072;
 
-// Column reductions over many rows are cut into at most this many slots, each a range of rows,
-// merged in order, few_row_slots where that leaves fewer than rows_per_slot_at_least to each; it
-// bounds both the parallelism and the memory for partial results.
+// Sums over rows are cut into at most this many slots of at least this many elements, each a range
+// of rows, merged in order: what bounds the parallelism, and keeps partial results below about a
+// twentieth of the memory traffic.
 inline constexpr std::int64_t row_slots = 64;
-inline constexpr std::int64_t few_row_slots = 8;
-inline constexpr std::int64_t rows_per_slot_at_least = 64;
+inline constexpr std::int64_t slot_elements = 24576;
 
 // Rows longer than this many bytes take the split path in layer norm's backward, where a row
 // and its gradient no longer stay in L2 between the two passes.

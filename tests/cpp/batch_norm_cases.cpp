@@ -177,9 +177,9 @@ std::vector<Shape> short_shapes(std::int64_t shortest) {
   std::vector<Shape> shapes;
   for (std::int64_t n = shortest; n <= longest_short_length; ++n) {
     const Shape of_length[] = {
-        {5, n, 1}, {2, n, 1}, {3, n, 4},               // along the channels
-        {n, 3, 1}, {n, 17, 1}, {n, 2, 5},              // along the batch
-        {2, 3, n}, {1, 3, n}, {4, 30, n}, {19, 2, n},  // along inner
+        {5, n, 1}, {2, n, 1},  {3, n, 4},               // along the channels
+        {n, 3, 1}, {n, 17, 1}, {n, 2, 5},               // along the batch
+        {2, 3, n}, {1, 3, n},  {4, 30, n}, {19, 2, n},  // along inner
     };
     shapes.insert(shapes.end(), std::begin(of_length), std::end(of_length));
   }
@@ -207,10 +207,9 @@ std::vector<Shape> limit_shapes() {
     shapes.insert(shapes.end(), {{n, 1, 7}, {2 * n, 3, 7}});
   }
   // Slots of rows, and rows that a column's centre is taken from.
-  for (const std::int64_t limit :
-       {tuning::row_slots, 16 * tuning::row_slots,
-        tuning::row_slots * tuning::rows_per_slot_at_least,
-        tuning::column_chunk_bytes / 8 / tuning::column_tile}) {
+  for (const std::int64_t limit : {tuning::row_slots, 16 * tuning::row_slots,
+                                   tuning::row_slots * tuning::rows_per_slot_at_least,
+                                   tuning::column_chunk_bytes / 8 / tuning::column_tile}) {
     for (const std::int64_t n : around(limit)) {
       shapes.insert(shapes.end(), {{n, 3, 1}, {n, 33, 1}, {n, 2, 2}});
     }
@@ -230,8 +229,7 @@ void run_short(const Context& context) {
   Variants variants(sizeof(T), 0);
   const std::vector<Variant> every = variants.every();
   for (const Shape& shape : short_shapes(1)) {
-    for (const Data data :
-         {Data::ordinary, Data::far_from_zero, Data::infinite, Data::extreme}) {
+    for (const Data data : {Data::ordinary, Data::far_from_zero, Data::infinite, Data::extreme}) {
       for (int p = 0; p < 4; ++p) {
         Problem problem(shape, data, p % 2 == 0, p / 2 == 0);
         const bool all = !context.quick && data == Data::ordinary;

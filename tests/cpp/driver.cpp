@@ -107,6 +107,11 @@ int run_all(const Options& options) {
 }  // namespace
 }  // namespace normdrop::driver
 
+// A report of UndefinedBehaviorSanitizer is a failure, however the driver was compiled.
+extern "C" __attribute__((visibility("default"), used)) const char* __ubsan_default_options() {
+  return "halt_on_error=1:print_stacktrace=1";
+}
+
 int main(int count, char** words) {
   normdrop::driver::Options options;
   if (!normdrop::driver::parse(count, words, &options)) return 2;

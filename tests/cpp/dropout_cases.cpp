@@ -40,9 +40,8 @@ struct Problem {
 
   Problem(std::int64_t count, const DropoutDraw& the_draw)
       : draw(the_draw),
-        scale(draw.threshold == 0
-                  ? 0.0
-                  : static_cast<T>(0x1p32 / static_cast<double>(draw.threshold))),
+        scale(draw.threshold == 0 ? 0.0
+                                  : static_cast<T>(0x1p32 / static_cast<double>(draw.threshold))),
         x(noise_values<T>(5, count)) {
     for (std::int64_t i = 0; i < count; ++i) {
       T& value = x[static_cast<std::size_t>(i)];

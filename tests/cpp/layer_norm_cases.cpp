@@ -113,9 +113,9 @@ std::vector<Shape> short_shapes() {
   std::vector<Shape> shapes;
   for (std::int64_t n = 0; n <= longest_short_length; ++n) {
     const Shape of_length[] = {
-        {1, n, 1}, {5, n, 1}, {9, n, 1}, {2, n, 3},  // along the reduced dimension
-        {2, 5, n}, {1, 1, n},                        // along inner
-        {n, 5, 1}, {n, 19, 1}, {n, 2, 3},            // along outer
+        {1, n, 1}, {5, n, 1},  {9, n, 1}, {2, n, 3},  // along the reduced dimension
+        {2, 5, n}, {1, 1, n},                         // along inner
+        {n, 5, 1}, {n, 19, 1}, {n, 2, 3},             // along outer
     };
     shapes.insert(shapes.end(), std::begin(of_length), std::end(of_length));
   }
@@ -166,8 +166,7 @@ void forward_short(const Context& context) {
   Variants variants(sizeof(T), 2);
   const std::vector<Variant> every = variants.every();
   for (const Shape& shape : short_shapes()) {
-    for (const Data data :
-         {Data::ordinary, Data::far_from_zero, Data::infinite, Data::extreme}) {
+    for (const Data data : {Data::ordinary, Data::far_from_zero, Data::infinite, Data::extreme}) {
       for (int p = 0; p < 4; ++p) {
         Forward<T> problem(shape, data, p % 2 == 0, p / 2 == 0);
         const bool all = !context.quick && data == Data::ordinary;

@@ -131,8 +131,8 @@ struct BackwardProblem {
       const Stats stats = stats_of(x, slices, s, 1e-3);
       mean.push_back(stats.mean);
       inv_std.push_back(stats.inv_std);
-      add_gradients(grad_output, x, parameters.weight, slices, s, stats.mean, stats.inv_std,
-                    frozen, &gradients);
+      add_gradients(grad_output, x, parameters.weight, slices, s, stats.mean, stats.inv_std, frozen,
+                    &gradients);
     }
     grad_x.values = gradients.x;
     grad_weight.values = gradients.weight;

@@ -71,8 +71,7 @@ Stats stats_of(const std::vector<T>& x, const Slices& slices, std::int64_t slice
 
 template <class T>
 double parameter_or(const std::vector<T>& values, std::int64_t index, double otherwise) {
-  return values.empty() ? otherwise
-                        : static_cast<double>(values[static_cast<std::size_t>(index)]);
+  return values.empty() ? otherwise : static_cast<double>(values[static_cast<std::size_t>(index)]);
 }
 
 // y of one slice; absent parameters are empty. A variance of 0 with eps = 0 gives the bias.
@@ -119,8 +118,8 @@ void add_gradients(const std::vector<T>& grad_output, const std::vector<T>& x,
   for (std::int64_t k = 0; k < length; ++k) {
     const auto i = static_cast<std::size_t>(slices.element(slice, k));
     const double normalised = (static_cast<double>(x[i]) - mean) * inv_std;
-    const double g = static_cast<double>(grad_output[i]) *
-                     parameter_or(weight, slices.parameter(slice, k), 1.0);
+    const double g =
+        static_cast<double>(grad_output[i]) * parameter_or(weight, slices.parameter(slice, k), 1.0);
     gradients->x[i] = inv_std * (g - mean_g - normalised * mean_gx);
   }
 }

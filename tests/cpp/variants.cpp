@@ -54,7 +54,10 @@ Variant Variants::next(Place::Kind kind) {
   };
   const std::int64_t offsets = 64 / item_bytes_;
   const std::int64_t offset = kind == Place::at_offset ? turn_ % offsets * item_bytes_ : 0;
-  return {{kind, offset}, layouts[choose(0, 3)], choose(1, 2) == 1, choose(2, choices_),
+  return {{kind, offset},
+          layouts[choose(0, 3)],
+          choose(1, 2) == 1,
+          choose(2, choices_),
           thread_counts[choose(3, 4)]};
 }
 

@@ -8,7 +8,7 @@
 
 namespace normdrop::NORMDROP_ISA {
 
-// Rows are cut into slots by their number alone.
+// Rows are cut into slots by their number and length alone.
 struct Slots {
   std::int64_t count;
   std::int64_t rows;  // per slot
@@ -18,12 +18,11 @@ struct Slots {
   }
 };
 
-NORMDROP_INLINE Slots plan_slots(std::int64_t rows) {
+NORMDROP_INLINE Slots plan_slots(std::int64_t rows, std::int64_t row_elements) {
   using namespace cpu::tuning;
-  const auto share = [rows](std::int64_t slots) { return (rows + slots - 1) / slots; };
-  const std::int64_t at_least =
-      share(few_row_slots) < rows_per_slot_at_least ? share(few_row_slots) : rows_per_slot_at_least;
-  const std::int64_t per_slot = share(row_slots) > at_least ? share(row_slots) : at_least;
+  const std::int64_t at_least = (slot_elements + row_elements - 1) / row_elements;
+  std::int64_t per_slot = (rows + row_slots - 1) / row_slots;
+  per_slot = per_slot > at_least ? per_slot : at_least;
   return {(rows + per_slot - 1) / per_slot, per_slot};
 }
 

@@ -146,7 +146,7 @@ Block<T> rows_of_slot(const BatchNormForward& a, const Slots& slots, std::int64_
 
 // float32: all slots share one centre per channel, so that their sums simply add.
 void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, float) {
-  const Slots slots = plan_slots(a.batch);
+  const Slots slots = plan_slots(a.batch, a.channels);
   const std::int64_t width = padded(a.channels);
   Scratch<double> centre(width);
   Scratch<double> partial((slots.count + 1) * 2 * width);
@@ -166,7 +166,7 @@ void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, float)
 }
 
 void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, double) {
-  const Slots slots = plan_slots(a.batch);
+  const Slots slots = plan_slots(a.batch, a.channels);
   Scratch<Moments> partial(slots.count * a.channels);
   for_each_slot_tile(slots, a.channels,
                      [&](std::int64_t slot, std::int64_t begin, std::int64_t count) {
@@ -371,7 +371,7 @@ void write_channel(const ChannelBackward<T>& backward, std::int64_t begin, std::
 
 template <class T>
 void backward_channels(const BatchNormBackward& a) {
-  const Slots slots = plan_slots(a.batch);
+  const Slots slots = plan_slots(a.batch, a.inner);
   const auto sum_of_slots = [&](const RowSums* part) {
     RowSums total{0.0, 0.0};
     for (std::int64_t s = 0; s < slots.count; ++s) total.add(part[s]);
@@ -431,7 +431,7 @@ class RowBackward {
   explicit RowBackward(const BatchNormBackward& a)
       : a_(a),
         width_(padded(a.channels)),
-        slots_(plan_slots(a.batch)),
+        slots_(plan_slots(a.batch, a.channels)),
         values_(value_rows * width_),
         partial_((slots_.count + 1) * 4 * width_) {}
 

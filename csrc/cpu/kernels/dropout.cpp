@@ -81,8 +81,8 @@ void run(const Dropout& a) {
       __builtin_prefetch(reinterpret_cast<const char*>(y + i + distance) + line, 1);
     }
   };
-  const auto body = [&](std::int64_t i, std::int64_t count,
-                        const std::uint32_t* words) NORMDROP_LAMBDA_INLINE {
+  const auto body = [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
+                        NORMDROP_LAMBDA_INLINE {
     if (count == words_at_once) {
       apply<T>(x + i, y + i, words_at_once, words, last_kept, scale);
     } else {

@@ -171,7 +171,7 @@ void forward(const LayerNormForward& a) {
 template <class T>
 void backward_rows(const LayerNormBackward& a) {
   const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
-  const Slots slots = plan_slots(a.outer);
+  const Slots slots = plan_slots(a.outer, a.reduced);
   const std::int64_t width = padded(a.reduced);
   const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * width;  // float64: and their errors
   Scratch<double> partial(parameters ? slots.count * per_slot : 0);
@@ -295,7 +295,7 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
 template <class T>
 void backward_columns(const LayerNormBackward& a) {
   const Tiles tiles = plan_tiles(a.outer, a.inner);
-  const Slots slots = plan_slots(tiles.count);
+  const Slots slots = plan_slots(tiles.count, a.reduced * tiles.width);
   const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
   Scratch<double> partial(parameters ? slots.count * 2 * a.reduced : 0);
   parallel_for(slots.count, slots.rows * a.reduced * tiles.width, [&](std::int64_t slot) {

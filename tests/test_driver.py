@@ -1,0 +1,100 @@
+"""The C++ driver: every function of every backend on memory that shows each stray access.
+
+Built here for a quick run; ``make test-sanitize`` does the long one under the sanitizers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import normdrop
+
+ROOT = Path(__file__).resolve().parent.parent
+OLDEST_CMAKE = (3, 24)
+RUN_SECONDS = 300
+
+
+def installed(*names: str) -> list[str]:
+    """Programs of these names on PATH or beside Python, where pip puts them."""
+    places = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)]
+    found = [shutil.which(name, path=place) for name in names for place in places]
+    return [path for path in found if path is not None]
+
+
+def finished(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def version(cmake: str) -> tuple[int, ...]:
+    match = re.search(r"version (\d+)\.(\d+)", finished([cmake, "--version"]).stdout)
+    return tuple(int(part) for part in match.groups()) if match else (0, 0)
+
+
+def build(folder: Path) -> Path:
+    """Configure and build; what a build leaves in ``folder`` makes the next one short."""
+    cmakes = [path for path in installed("cmake") if version(path) >= OLDEST_CMAKE]
+    if not cmakes:
+        pytest.skip(f"no CMake {'.'.join(map(str, OLDEST_CMAKE))} or newer: pip install cmake")
+    compilers = shlex.split(os.environ.get("CXX", ""))[:1] or ["c++", "g++", "clang++"]
+    if not installed(*compilers):
+        pytest.skip(f"no C++ compiler: none of {', '.join(compilers)} is installed")
+    configure = [cmakes[0], "-S", str(ROOT), "-B", str(folder), "-DNORMDROP_BUILD_DRIVER=ON"]
+    if ninjas := installed("ninja"):
+        configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninjas[0]}"]
+    result = finished(configure)
+    if result.returncode != 0 and folder.exists():  # left by another CMake, or in another place
+        shutil.rmtree(folder)
+        result = finished(configure)
+    assert result.returncode == 0, result.stdout + result.stderr
+    result = finished([cmakes[0], "--build", str(folder)])
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder / "normdrop_driver"
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not (ROOT / "csrc").is_dir():
+        pytest.skip("the C++ sources are not beside the tests")
+    kept = ROOT / "build" / "driver"
+    return build(kept if os.access(ROOT, os.W_OK) else tmp_path_factory.mktemp("driver"))
+
+
+def run(driver: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return finished([str(driver), *options], RUN_SECONDS)
+
+
+def test_every_function_is_called(driver: Path) -> None:
+    """A function added to the table without a group in the driver fails here."""
+    table = (ROOT / "csrc" / "ops" / "op_table.h").read_text()
+    functions = re.findall(r"void \(\*(\w+)\)\(", table)
+    assert len(functions) >= 8
+    listed = {tuple(name.split("/")) for name in run(driver, "--list").stdout.split()}
+    called = {(operation, backend) for operation, _, _, backend in listed}
+    assert called == {(f, backend) for f in functions for backend in normdrop.backends()}
+    for operation in functions:
+        dtypes = {dtype for name, _, dtype, _ in listed if name == operation}
+        assert dtypes in ({"float32", "float64"}, {"uint8"}, {"bytes"})
+
+
+def test_nothing_is_read_or_written_astray(driver: Path) -> None:
+    """Guard pages, canaries, gaps, unwritten elements; threads and addresses move no bit."""
+    result = run(driver, "--quick")
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    last_line = result.stdout.strip().splitlines()[-1]
+    match = re.fullmatch(r"(\d+) passed, 0 failed", last_line)
+    assert match is not None, last_line
+    assert int(match[1]) > 100_000 * len(normdrop.backends())
+
+
+def test_wrong_usage_is_refused(driver: Path) -> None:
+    result = run(driver, "--fast")
+    assert result.returncode == 2
+    assert "usage" in result.stderr
