@@ -220,13 +220,6 @@ NORMDROP_INLINE double sum_of_lanes(group value) {
 #endif
 }
 
-// Asks for a short run that will be read soon: runs far apart are beyond the hardware's foresight.
-NORMDROP_INLINE void prefetch(const void* run, std::int64_t bytes) {
-  const char* line = static_cast<const char*>(run);
-  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(line + i);
-  __builtin_prefetch(line + bytes - 1);
-}
-
 // Calls body(index, count) for each group of a run: count is 16, and less only for the last.
 // `body` is instantiated for both cases, so that full groups carry no masks.
 struct full_group {

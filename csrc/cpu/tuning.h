@@ -45,8 +45,4 @@ inline constexpr std::int64_t long_row_bytes = 262144;
 // still to be read, and a plain store first reads the line it overwrites.
 inline constexpr std::int64_t streamed_output_bytes = 12 << 20;
 
-// Runs of at most this many bytes, far apart in memory, are prefetched this many runs ahead.
-inline constexpr std::int64_t prefetched_run_bytes = 2048;
-inline constexpr std::int64_t prefetch_runs_ahead = 4;
-
 }  // namespace normdrop::cpu::tuning

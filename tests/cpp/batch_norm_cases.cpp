@@ -2,16 +2,12 @@
 // dimensions and around the limits of tuning.h.
 #include "cpu/parallel.h"
 #include "cpu/tuning.h"
-#include "norm_problems.h"
-#include "variants.h"
+#include "norm_arrays.h"
 
 namespace normdrop::driver {
 namespace {
 
 namespace tuning = cpu::tuning;
-
-template <class T>
-constexpr DType dtype = sizeof(T) == 4 ? DType::float32 : DType::float64;
 
 template <class T>
 struct Forward : ForwardProblem<T, BatchNormSlices> {
@@ -43,40 +39,29 @@ template <class T>
 void run(const OpTable& table, Memory& memory, Forward<T>& problem, const Variant& variant) {
   Case one("batch_norm_forward %s; %s", problem.text().c_str(), variant.text().c_str());
   const Shape& shape = problem.slices.shape;
-  const auto place = [&](int which, std::int64_t item) {
-    return variant.place.of_argument(which, item);
-  };
-  Array<T> x(memory.of_argument(1), place(1, sizeof(T)), shape.outer, shape.row_length(),
-             variant.layout.of_argument(variant.in_place ? 0 : 1), problem.x);
-  Array<T> apart(memory.of_argument(0), place(0, sizeof(T)), shape.outer, shape.row_length(),
-                 variant.layout.of_argument(0));
-  Array<T> weight(memory.of_argument(2), place(2, sizeof(T)), problem.parameters.weight);
-  Array<T> bias(memory.of_argument(3), place(3, sizeof(T)), problem.parameters.bias);
-  Array<double> mean(memory.of_argument(4), place(4, 8), shape.middle);
-  Array<double> var(memory.of_argument(5), place(5, 8), shape.middle);
-  Array<double> inv_std(memory.of_argument(6), place(6, 8), shape.middle);
-  Array<T>& y = variant.in_place ? x : apart;
+  const Placement placement(memory, variant);
+  ForwardArrays<T> arrays(placement, problem, variant);
+  Array<double> mean = placement.run<double>(4, shape.middle);
+  Array<double> var = placement.run<double>(5, shape.middle);
+  Array<double> inv_std = placement.run<double>(6, shape.middle);
   cpu::set_thread_count(variant.threads);
   table.batch_norm_forward({
-      .dtype = dtype<T>,
+      .dtype = dtype_of<T>,
       .batch = shape.outer,
       .channels = shape.middle,
       .inner = shape.inner,
-      .x_batch_stride = x.stride(),
-      .y_batch_stride = y.stride(),
+      .x_batch_stride = arrays.x.stride(),
+      .y_batch_stride = arrays.y().stride(),
       .eps = problem.eps,
-      .x = x.data(),
-      .weight = problem.parameters.has_weight() ? weight.data() : nullptr,
-      .bias = problem.parameters.has_bias() ? bias.data() : nullptr,
-      .y = y.data(),
+      .x = arrays.x.data(),
+      .weight = arrays.weight(),
+      .bias = arrays.bias(),
+      .y = arrays.y().data(),
       .mean = mean.data(),
       .var = var.data(),
       .inv_std = inv_std.data(),
   });
-  problem.y.check(one, "y", y, tolerance<T>);
-  if (!variant.in_place) x.check_unchanged(one, "x", problem.x);
-  weight.check_unchanged(one, "weight", problem.parameters.weight);
-  bias.check_unchanged(one, "bias", problem.parameters.bias);
+  arrays.check(one, problem);
   problem.mean.check(one, "mean", mean, tolerance<double>);
   problem.var.check(one, "var", var, tolerance<double>);
   problem.inv_std.check(one, "inv_std", inv_std, tolerance<double>);
@@ -86,90 +71,56 @@ template <class T>
 void run(const OpTable& table, Memory& memory, Inference<T>& problem, const Variant& variant) {
   Case one("batch_norm_inference %s; %s", problem.text().c_str(), variant.text().c_str());
   const Shape& shape = problem.slices.shape;
-  const auto place = [&](int which, std::int64_t item) {
-    return variant.place.of_argument(which, item);
-  };
-  Array<T> x(memory.of_argument(1), place(1, sizeof(T)), shape.outer, shape.row_length(),
-             variant.layout.of_argument(variant.in_place ? 0 : 1), problem.x);
-  Array<T> apart(memory.of_argument(0), place(0, sizeof(T)), shape.outer, shape.row_length(),
-                 variant.layout.of_argument(0));
-  Array<T> weight(memory.of_argument(2), place(2, sizeof(T)), problem.parameters.weight);
-  Array<T> bias(memory.of_argument(3), place(3, sizeof(T)), problem.parameters.bias);
-  Array<double> mean(memory.of_argument(4), place(4, 8), problem.running_mean);
-  Array<double> var(memory.of_argument(5), place(5, 8), problem.running_var);
-  Array<T>& y = variant.in_place ? x : apart;
+  const Placement placement(memory, variant);
+  ForwardArrays<T> arrays(placement, problem, variant);
+  Array<double> mean = placement.run(4, problem.running_mean);
+  Array<double> var = placement.run(5, problem.running_var);
   cpu::set_thread_count(variant.threads);
   table.batch_norm_inference({
-      .dtype = dtype<T>,
+      .dtype = dtype_of<T>,
       .batch = shape.outer,
       .channels = shape.middle,
       .inner = shape.inner,
-      .x_batch_stride = x.stride(),
-      .y_batch_stride = y.stride(),
+      .x_batch_stride = arrays.x.stride(),
+      .y_batch_stride = arrays.y().stride(),
       .eps = problem.eps,
-      .x = x.data(),
+      .x = arrays.x.data(),
       .mean = mean.data(),
       .var = var.data(),
-      .weight = problem.parameters.has_weight() ? weight.data() : nullptr,
-      .bias = problem.parameters.has_bias() ? bias.data() : nullptr,
-      .y = y.data(),
+      .weight = arrays.weight(),
+      .bias = arrays.bias(),
+      .y = arrays.y().data(),
   });
-  problem.y.check(one, "y", y, tolerance<T>);
-  if (!variant.in_place) x.check_unchanged(one, "x", problem.x);
-  weight.check_unchanged(one, "weight", problem.parameters.weight);
-  bias.check_unchanged(one, "bias", problem.parameters.bias);
+  arrays.check(one, problem);
   mean.check_unchanged(one, "mean", problem.running_mean);
   var.check_unchanged(one, "var", problem.running_var);
 }
 
-// Optional outputs: grad_weight and grad_bias.
 template <class T>
 void run(const OpTable& table, Memory& memory, Backward<T>& problem, const Variant& variant) {
   Case one("batch_norm_backward %s; %s", problem.text().c_str(), variant.text().c_str());
   const Shape& shape = problem.slices.shape;
-  const auto place = [&](int which, std::int64_t item) {
-    return variant.place.of_argument(which, item);
-  };
-  const auto rows = [&](int which) { return variant.layout.of_argument(which); };
-  Array<T> grad(memory.of_argument(1), place(1, sizeof(T)), shape.outer, shape.row_length(),
-                rows(variant.in_place ? 0 : 1), problem.grad_output);
-  Array<T> apart(memory.of_argument(0), place(0, sizeof(T)), shape.outer, shape.row_length(),
-                 rows(0));
-  Array<T> x(memory.of_argument(2), place(2, sizeof(T)), shape.outer, shape.row_length(), rows(2),
-             problem.x);
-  Array<T> weight(memory.of_argument(3), place(3, sizeof(T)), problem.parameters.weight);
-  Array<double> mean(memory.of_argument(4), place(4, 8), problem.mean);
-  Array<double> inv_std(memory.of_argument(5), place(5, 8), problem.inv_std);
-  Array<T> grad_weight(memory.of_argument(6), place(6, sizeof(T)), shape.middle);
-  Array<T> grad_bias(memory.of_argument(7), place(7, sizeof(T)), shape.middle);
-  Array<T>& grad_x = variant.in_place ? grad : apart;
+  BackwardArrays<T> arrays(Placement(memory, variant), problem, variant);
   cpu::set_thread_count(variant.threads);
   table.batch_norm_backward({
-      .dtype = dtype<T>,
+      .dtype = dtype_of<T>,
       .frozen = problem.frozen,
       .batch = shape.outer,
       .channels = shape.middle,
       .inner = shape.inner,
-      .grad_output_batch_stride = grad.stride(),
-      .x_batch_stride = x.stride(),
-      .grad_x_batch_stride = grad_x.stride(),
-      .grad_output = grad.data(),
-      .x = x.data(),
-      .mean = mean.data(),
-      .inv_std = inv_std.data(),
-      .weight = problem.parameters.has_weight() ? weight.data() : nullptr,
-      .grad_x = grad_x.data(),
-      .grad_weight = variant.wants(0) ? grad_weight.data() : nullptr,
-      .grad_bias = variant.wants(1) ? grad_bias.data() : nullptr,
+      .grad_output_batch_stride = arrays.grad_output.stride(),
+      .x_batch_stride = arrays.x.stride(),
+      .grad_x_batch_stride = arrays.grad_x().stride(),
+      .grad_output = arrays.grad_output.data(),
+      .x = arrays.x.data(),
+      .mean = arrays.mean.data(),
+      .inv_std = arrays.inv_std.data(),
+      .weight = arrays.weight(),
+      .grad_x = arrays.grad_x().data(),
+      .grad_weight = arrays.grad_weight(),
+      .grad_bias = arrays.grad_bias(),
   });
-  problem.grad_x.check(one, "grad_x", grad_x, tolerance<T>);
-  if (!variant.in_place) grad.check_unchanged(one, "grad_output", problem.grad_output);
-  x.check_unchanged(one, "x", problem.x);
-  weight.check_unchanged(one, "weight", problem.parameters.weight);
-  mean.check_unchanged(one, "mean", problem.mean);
-  inv_std.check_unchanged(one, "inv_std", problem.inv_std);
-  if (variant.wants(0)) problem.grad_weight.check(one, "grad_weight", grad_weight, tolerance<T>);
-  if (variant.wants(1)) problem.grad_bias.check(one, "grad_bias", grad_bias, tolerance<T>);
+  arrays.check(one, problem);
 }
 
 // The forward passes are never called for nothing, the backward pass is.
@@ -186,39 +137,20 @@ std::vector<Shape> short_shapes(std::int64_t shortest) {
   return shapes;
 }
 
-// Around the lengths at which a kernel takes another way.
-template <class T>
+// Around the lengths at which a kernel takes another way: tiles of channels, blocks and slots of
+// rows, prefetched runs, chunks of a channel, few channels or many, one thread or several.
 std::vector<Shape> limit_shapes() {
-  constexpr std::int64_t item = sizeof(T);
   std::vector<Shape> shapes;
-  // Tiles of columns, blocks of rows, prefetched runs, chunks.
-  for (const std::int64_t n : around(tuning::column_tile)) {
-    shapes.insert(shapes.end(), {{5, n, 1}, {40, n, 1}, {3, n, 4}});
+  for (const std::int64_t n : around_powers_of_two(7, 14)) {
+    shapes.insert(shapes.end(), {{3, n, 1}, {n, 3, 1}, {n, 2, 2}, {2, 3, n}});
   }
-  for (const std::int64_t n : around(2 * tuning::column_tile)) shapes.push_back({33, n, 1});
-  for (const std::int64_t n : around(16384)) shapes.push_back({3, n, 1});
-  for (const std::int64_t limit :
-       {tuning::prefetched_run_bytes / item, tuning::chunk_bytes / item}) {
-    for (const std::int64_t n : around(limit)) {
-      shapes.insert(shapes.end(), {{9, 2, n}, {2, 30, n}, {1, 1, n}});
-    }
+  for (const std::int64_t n : around_powers_of_two(7, 12)) {
+    shapes.insert(shapes.end(), {{n, 33, 1}, {2 * n, 2, 8}, {9, 2, n}, {2, 30, n}, {1, 1, n}});
   }
-  for (const std::int64_t n : around(tuning::chunk_bytes / item / 7)) {
-    shapes.insert(shapes.end(), {{n, 1, 7}, {2 * n, 3, 7}});
+  for (const std::int64_t n : around_powers_of_two(8, 11)) {
+    shapes.insert(shapes.end(), {{40, n, 1}, {67, n, 1}, {3, n, 4}});
   }
-  // Slots of rows, and rows that a column's centre is taken from.
-  for (const std::int64_t limit : {tuning::row_slots, 16 * tuning::row_slots,
-                                   tuning::row_slots * tuning::rows_per_slot_at_least,
-                                   tuning::column_chunk_bytes / 8 / tuning::column_tile}) {
-    for (const std::int64_t n : around(limit)) {
-      shapes.insert(shapes.end(), {{n, 3, 1}, {n, 33, 1}, {n, 2, 2}});
-    }
-  }
-  shapes.insert(shapes.end(), {{65 * 4096 + 1, 2, 1}, {67, 513, 1}});
-  // One thread or several, few channels or many.
-  for (const std::int64_t n : around(tuning::serial_elements / 16)) {
-    shapes.insert(shapes.end(), {{n, 16, 1}, {4, 4, n}});
-  }
+  shapes.push_back({65 * 4096 + 1, 2, 1});  // beyond a fixed number of rows to take a centre from
   return shapes;
 }
 
@@ -264,7 +196,7 @@ void run_limits(const Context& context) {
   Memory memory;
   Variants variants(sizeof(T), 0);
   int turn = 0;
-  for (const Shape& shape : limit_shapes<T>()) {
+  for (const Shape& shape : limit_shapes()) {
     const int parameters = turn++ % 4;
     const Data data = turn % 3 == 0 ? Data::extreme : Data::ordinary;
     Problem problem(shape, data, parameters % 2 == 0, parameters / 2 == 0);
@@ -279,7 +211,7 @@ void backward_limits(const Context& context) {
   Memory memory;
   Variants variants(sizeof(T), 2);
   int turn = 0;
-  for (const Shape& shape : limit_shapes<T>()) {
+  for (const Shape& shape : limit_shapes()) {
     const Data data = turn++ % 3 == 0 ? Data::far_from_zero : Data::ordinary;
     Backward<T> problem(shape, data, turn % 2 == 0, turn % 5 == 0);
     for (const Variant& v : variants.some(1, context.quick ? 1 : 4)) {

@@ -2,8 +2,7 @@
 // and around its blocks.
 #include "cpu/parallel.h"
 #include "cpu/tuning.h"
-#include "norm_problems.h"
-#include "variants.h"
+#include "norm_arrays.h"
 
 namespace normdrop::driver {
 namespace {
@@ -26,9 +25,9 @@ void run(const OpTable& table, Memory& memory, Problem& problem, const Variant& 
   const auto bytes = static_cast<std::int64_t>(problem.source.size());
   Case one("copy of %lld bytes%s; %s", static_cast<long long>(bytes),
            problem.streaming ? " past the caches" : "", variant.text().c_str());
-  Array<std::uint8_t> source(memory.of_argument(1), variant.place.of_argument(1, 1),
-                             problem.source);
-  Array<std::uint8_t> target(memory.of_argument(0), variant.place.of_argument(0, 1), bytes);
+  const Placement placement(memory, variant);
+  Array<std::uint8_t> source = placement.run(1, problem.source);
+  Array<std::uint8_t> target = placement.run<std::uint8_t>(0, bytes);
   cpu::set_thread_count(variant.threads);
   table.copy({.bytes = bytes,
               .streaming = problem.streaming,

@@ -4,15 +4,10 @@
 
 #include "common/philox.h"
 #include "cpu/parallel.h"
-#include "cpu/tuning.h"
-#include "norm_problems.h"
-#include "variants.h"
+#include "norm_arrays.h"
 
 namespace normdrop::driver {
 namespace {
-
-template <class T>
-constexpr DType dtype = sizeof(T) == 4 ? DType::float32 : DType::float64;
 
 constexpr std::uint64_t two_32 = std::uint64_t{1} << 32;
 
@@ -56,12 +51,13 @@ template <class T>
 void run(const OpTable& table, Memory& memory, Problem<T>& problem, const Variant& variant) {
   const auto count = static_cast<std::int64_t>(problem.x.size());
   Case one("dropout %s; %s", text(problem.draw, count).c_str(), variant.text().c_str());
-  Array<T> x(memory.of_argument(1), variant.place.of_argument(1, sizeof(T)), problem.x);
-  Array<T> apart(memory.of_argument(0), variant.place.of_argument(0, sizeof(T)), count);
+  const Placement placement(memory, variant);
+  Array<T> x = placement.run(1, problem.x);
+  Array<T> apart = placement.run<T>(0, count);
   Array<T>& y = variant.in_place ? x : apart;
   cpu::set_thread_count(variant.threads);
   table.dropout({
-      .dtype = dtype<T>,
+      .dtype = dtype_of<T>,
       .count = count,
       .draw = problem.draw,
       .scale = problem.scale,
@@ -84,7 +80,7 @@ struct KeepProblem {
 void run(const OpTable& table, Memory& memory, KeepProblem& problem, const Variant& variant) {
   const auto count = static_cast<std::int64_t>(problem.keep.values.size());
   Case one("dropout_keep %s; %s", text(problem.draw, count).c_str(), variant.text().c_str());
-  Array<std::uint8_t> keep(memory.of_argument(0), variant.place, count);
+  Array<std::uint8_t> keep = Placement(memory, variant).run<std::uint8_t>(0, count);
   cpu::set_thread_count(variant.threads);
   table.dropout_keep({.count = count, .draw = problem.draw, .keep = keep.data()});
   problem.keep.check(one, "keep", keep, 0.0);
@@ -93,11 +89,8 @@ void run(const OpTable& table, Memory& memory, KeepProblem& problem, const Varia
 // Calls body(count, draw): every first index modulo 4, and where counters carry.
 template <class Body>
 void for_each_short_draw(Body&& body) {
-  std::vector<std::int64_t> counts;
+  std::vector<std::int64_t> counts = around_powers_of_two(7, 9);
   for (std::int64_t n = 0; n <= longest_short_length; ++n) counts.push_back(n);
-  for (const std::int64_t limit : {128, 256, 512}) {
-    for (const std::int64_t n : around(limit)) counts.push_back(n);
-  }
   for (const std::int64_t count : counts) {
     for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2},
                                       std::uint64_t{3}, two_32 - 3, 4 * two_32 - 7}) {
@@ -111,10 +104,8 @@ void for_each_short_draw(Body&& body) {
 
 template <class Body>
 void for_each_limit_draw(Body&& body) {
-  std::vector<std::int64_t> counts = around(cpu::tuning::serial_elements);
-  for (const std::int64_t limit : {1024, 4096, 2 * 16384, 7 * 16384}) {
-    for (const std::int64_t n : around(limit)) counts.push_back(n);
-  }
+  std::vector<std::int64_t> counts = around_powers_of_two(10, 15);
+  counts.insert(counts.end(), {3 * 16384 + 5, 7 * 16384});
   for (const std::int64_t count : counts) {
     for (const std::uint64_t threshold : {std::uint64_t{0}, two_32 / 2, two_32}) {
       body(count, DropoutDraw{17, two_32 + 5, threshold, static_cast<std::uint64_t>(count % 4)});

@@ -2,16 +2,12 @@
 // around the limits of tuning.h.
 #include "cpu/parallel.h"
 #include "cpu/tuning.h"
-#include "norm_problems.h"
-#include "variants.h"
+#include "norm_arrays.h"
 
 namespace normdrop::driver {
 namespace {
 
 namespace tuning = cpu::tuning;
-
-template <class T>
-constexpr DType dtype = sizeof(T) == 4 ? DType::float32 : DType::float64;
 
 template <class T>
 using Forward = ForwardProblem<T, LayerNormSlices>;
@@ -23,90 +19,55 @@ template <class T>
 void run(const OpTable& table, Memory& memory, Forward<T>& problem, const Variant& variant) {
   Case one("layer_norm_forward %s; %s", problem.text().c_str(), variant.text().c_str());
   const Shape& shape = problem.slices.shape;
-  const auto place = [&](int which, std::int64_t item) {
-    return variant.place.of_argument(which, item);
-  };
-  const Layout x_layout = variant.layout.of_argument(variant.in_place ? 0 : 1);
-  Array<T> x(memory.of_argument(1), place(1, sizeof(T)), shape.outer, shape.row_length(), x_layout,
-             problem.x);
-  Array<T> apart(memory.of_argument(0), place(0, sizeof(T)), shape.outer, shape.row_length(),
-                 variant.layout.of_argument(0));
-  Array<T> weight(memory.of_argument(2), place(2, sizeof(T)), problem.parameters.weight);
-  Array<T> bias(memory.of_argument(3), place(3, sizeof(T)), problem.parameters.bias);
-  Array<double> mean(memory.of_argument(4), place(4, 8), problem.slices.slices());
-  Array<double> inv_std(memory.of_argument(5), place(5, 8), problem.slices.slices());
-  Array<T>& y = variant.in_place ? x : apart;
+  const Placement placement(memory, variant);
+  ForwardArrays<T> arrays(placement, problem, variant);
+  Array<double> mean = placement.run<double>(4, problem.slices.slices());
+  Array<double> inv_std = placement.run<double>(5, problem.slices.slices());
   cpu::set_thread_count(variant.threads);
   table.layer_norm_forward({
-      .dtype = dtype<T>,
+      .dtype = dtype_of<T>,
       .outer = shape.outer,
       .reduced = shape.middle,
       .inner = shape.inner,
-      .x_outer_stride = x.stride(),
-      .y_outer_stride = y.stride(),
+      .x_outer_stride = arrays.x.stride(),
+      .y_outer_stride = arrays.y().stride(),
       .eps = problem.eps,
-      .x = x.data(),
-      .weight = problem.parameters.has_weight() ? weight.data() : nullptr,
-      .bias = problem.parameters.has_bias() ? bias.data() : nullptr,
-      .y = y.data(),
+      .x = arrays.x.data(),
+      .weight = arrays.weight(),
+      .bias = arrays.bias(),
+      .y = arrays.y().data(),
       .mean = variant.wants(0) ? mean.data() : nullptr,
       .inv_std = variant.wants(1) ? inv_std.data() : nullptr,
   });
-  problem.y.check(one, "y", y, tolerance<T>);
-  if (!variant.in_place) x.check_unchanged(one, "x", problem.x);
-  weight.check_unchanged(one, "weight", problem.parameters.weight);
-  bias.check_unchanged(one, "bias", problem.parameters.bias);
+  arrays.check(one, problem);
   if (variant.wants(0)) problem.mean.check(one, "mean", mean, tolerance<double>);
   if (variant.wants(1)) problem.inv_std.check(one, "inv_std", inv_std, tolerance<double>);
 }
 
-// Optional outputs: grad_weight and grad_bias.
 template <class T>
 void run(const OpTable& table, Memory& memory, Backward<T>& problem, const Variant& variant) {
   Case one("layer_norm_backward %s; %s", problem.text().c_str(), variant.text().c_str());
   const Shape& shape = problem.slices.shape;
-  const auto place = [&](int which, std::int64_t item) {
-    return variant.place.of_argument(which, item);
-  };
-  const auto rows = [&](int which) { return variant.layout.of_argument(which); };
-  Array<T> grad(memory.of_argument(1), place(1, sizeof(T)), shape.outer, shape.row_length(),
-                rows(variant.in_place ? 0 : 1), problem.grad_output);
-  Array<T> apart(memory.of_argument(0), place(0, sizeof(T)), shape.outer, shape.row_length(),
-                 rows(0));
-  Array<T> x(memory.of_argument(2), place(2, sizeof(T)), shape.outer, shape.row_length(), rows(2),
-             problem.x);
-  Array<T> weight(memory.of_argument(3), place(3, sizeof(T)), problem.parameters.weight);
-  Array<double> mean(memory.of_argument(4), place(4, 8), problem.mean);
-  Array<double> inv_std(memory.of_argument(5), place(5, 8), problem.inv_std);
-  Array<T> grad_weight(memory.of_argument(6), place(6, sizeof(T)), shape.middle);
-  Array<T> grad_bias(memory.of_argument(7), place(7, sizeof(T)), shape.middle);
-  Array<T>& grad_x = variant.in_place ? grad : apart;
+  BackwardArrays<T> arrays(Placement(memory, variant), problem, variant);
   cpu::set_thread_count(variant.threads);
   table.layer_norm_backward({
-      .dtype = dtype<T>,
+      .dtype = dtype_of<T>,
       .outer = shape.outer,
       .reduced = shape.middle,
       .inner = shape.inner,
-      .grad_output_outer_stride = grad.stride(),
-      .x_outer_stride = x.stride(),
-      .grad_x_outer_stride = grad_x.stride(),
-      .grad_output = grad.data(),
-      .x = x.data(),
-      .mean = mean.data(),
-      .inv_std = inv_std.data(),
-      .weight = problem.parameters.has_weight() ? weight.data() : nullptr,
-      .grad_x = grad_x.data(),
-      .grad_weight = variant.wants(0) ? grad_weight.data() : nullptr,
-      .grad_bias = variant.wants(1) ? grad_bias.data() : nullptr,
+      .grad_output_outer_stride = arrays.grad_output.stride(),
+      .x_outer_stride = arrays.x.stride(),
+      .grad_x_outer_stride = arrays.grad_x().stride(),
+      .grad_output = arrays.grad_output.data(),
+      .x = arrays.x.data(),
+      .mean = arrays.mean.data(),
+      .inv_std = arrays.inv_std.data(),
+      .weight = arrays.weight(),
+      .grad_x = arrays.grad_x().data(),
+      .grad_weight = arrays.grad_weight(),
+      .grad_bias = arrays.grad_bias(),
   });
-  problem.grad_x.check(one, "grad_x", grad_x, tolerance<T>);
-  if (!variant.in_place) grad.check_unchanged(one, "grad_output", problem.grad_output);
-  x.check_unchanged(one, "x", problem.x);
-  weight.check_unchanged(one, "weight", problem.parameters.weight);
-  mean.check_unchanged(one, "mean", problem.mean);
-  inv_std.check_unchanged(one, "inv_std", problem.inv_std);
-  if (variant.wants(0)) problem.grad_weight.check(one, "grad_weight", grad_weight, tolerance<T>);
-  if (variant.wants(1)) problem.grad_bias.check(one, "grad_bias", grad_bias, tolerance<T>);
+  arrays.check(one, problem);
 }
 
 std::vector<Shape> short_shapes() {
@@ -122,41 +83,22 @@ std::vector<Shape> short_shapes() {
   return shapes;
 }
 
-// Around the lengths at which a kernel takes another way.
-template <class T>
+// Around the lengths at which a kernel takes another way: tiles of columns, chunks and slots of
+// rows, rows too long for a cache, one thread or several.
 std::vector<Shape> limit_shapes() {
-  constexpr std::int64_t item = sizeof(T);
   std::vector<Shape> shapes;
-  for (const std::int64_t limit :
-       {tuning::column_tile, 2 * tuning::column_tile, tuning::chunk_bytes / item}) {
-    for (const std::int64_t n : around(limit)) {
-      shapes.insert(shapes.end(), {{3, n, 1}, {9, n, 1}, {40, n, 1}, {2, 5, n}, {2, n, 5}});
-    }
+  for (const std::int64_t n : around_powers_of_two(7, 13)) {
+    shapes.insert(shapes.end(), {{9, n, 1}, {2, 5, n}, {1, n, 8}, {n, 3, 1}, {n, 2, 3}});
   }
-  // Chunks of long rows, and rows beyond a backward pass's cache.
-  for (const std::int64_t limit : {16 * tuning::chunk_bytes / item, tuning::long_row_bytes / item,
-                                   17 * tuning::chunk_bytes / item}) {
-    for (const std::int64_t n : around(limit)) {
-      shapes.insert(shapes.end(), {{1, n, 1}, {5, n, 1}});
-    }
+  for (const std::int64_t n : around_powers_of_two(8, 12)) shapes.push_back({n, 33, 1});
+  for (const std::int64_t n : around_powers_of_two(9, 11)) shapes.push_back({40, n, 1});
+  for (const std::int64_t n : around_powers_of_two(12, 17)) {
+    shapes.insert(shapes.end(), {{1, n, 1}, {5, n, 1}});
   }
-  shapes.push_back({29, 16 * tuning::chunk_bytes / item + 1, 1});
-  // Chunks of rows in tiles of columns.
-  for (const std::int64_t n : around(tuning::column_chunk_bytes / 8 / tuning::column_tile)) {
-    shapes.insert(shapes.end(), {{2, n, tuning::column_tile}, {1, n, tuning::column_tile + 1}});
+  for (const std::int64_t n : around_powers_of_two(3, 6)) {
+    shapes.insert(shapes.end(), {{2, n, 1024}, {1, n, 1025}});
   }
-  for (const std::int64_t n : around(tuning::column_chunk_bytes / 8 / 5)) {
-    shapes.push_back({1, n, 5});
-  }
-  // Slots of rows.
-  for (const std::int64_t limit :
-       {16 * tuning::row_slots, tuning::row_slots * tuning::rows_per_slot_at_least}) {
-    for (const std::int64_t n : around(limit)) {
-      shapes.insert(shapes.end(), {{n, 3, 1}, {n, 33, 1}, {n, 3, 2}});
-    }
-  }
-  // One thread or several.
-  for (const std::int64_t n : around(tuning::serial_elements / 16)) shapes.push_back({16, n, 1});
+  shapes.insert(shapes.end(), {{28, 32769, 1}, {29, 65537, 1}});  // few long rows, or many
   return shapes;
 }
 
@@ -201,7 +143,7 @@ void forward_limits(const Context& context) {
   Memory memory;
   Variants variants(sizeof(T), 2);
   int turn = 0;
-  for (const Shape& shape : limit_shapes<T>()) {
+  for (const Shape& shape : limit_shapes()) {
     const int parameters = turn++ % 4;
     const Data data = turn % 3 == 0 ? Data::extreme : Data::ordinary;
     Forward<T> problem(shape, data, parameters % 2 == 0, parameters / 2 == 0);
@@ -216,7 +158,7 @@ void backward_limits(const Context& context) {
   Memory memory;
   Variants variants(sizeof(T), 2);
   int turn = 0;
-  for (const Shape& shape : limit_shapes<T>()) {
+  for (const Shape& shape : limit_shapes()) {
     const Data data = turn++ % 3 == 0 ? Data::far_from_zero : Data::ordinary;
     Backward<T> problem(shape, data, turn % 2 == 0, false);
     for (const Variant& v : variants.some(1, context.quick ? 1 : 4)) {

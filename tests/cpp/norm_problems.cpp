@@ -21,6 +21,15 @@ std::string text(const Shape& shape) {
   return text + std::to_string(shape.inner) + ")";
 }
 
+std::vector<std::int64_t> around_powers_of_two(int first, int last) {
+  std::vector<std::int64_t> all;
+  for (int k = first; k <= last; ++k) {
+    const std::int64_t power = std::int64_t{1} << k;
+    all.insert(all.end(), {power - 1, power, power + 1});
+  }
+  return all;
+}
+
 // The finaliser of SplitMix64 (Steele, Lea, Flood, 2014).
 double noise(std::uint64_t stream, std::int64_t index) {
   std::uint64_t z = (static_cast<std::uint64_t>(index) + (stream << 48)) * 0x9E3779B97F4A7C15u;

@@ -39,14 +39,15 @@ std::vector<T> norm_input(const Slices& slices, Data data) {
   if (data == Data::ordinary) return x;
   for (std::int64_t slice = 0; slice < slices.slices(); ++slice) {
     const int kind = static_cast<int>(slice % 3);
-    for (std::int64_t k = 0; k < slices.length(); ++k) {
-      T& value = x[static_cast<std::size_t>(slices.element(slice, k))];
-      if (data == Data::far_from_zero && kind == 1) value += T(5000);
-      if (data == Data::infinite && kind == 1 && k == slices.length() / 2) value = T(INFINITY);
-      if (data == Data::extreme && kind == 0) value = T(3);
-      if (data == Data::extreme && kind == 1) value *= sizeof(T) == 4 ? T(1e37) : T(1e200);
-      if (data == Data::extreme && kind == 2 && sizeof(T) == 8) value *= T(1e-170);
-    }
+    std::int64_t k = 0;
+    slices.for_each(slice, [&](std::size_t i, std::size_t) {
+      if (data == Data::far_from_zero && kind == 1) x[i] += T(5000);
+      if (data == Data::infinite && kind == 1 && k == slices.length() / 2) x[i] = T(INFINITY);
+      if (data == Data::extreme && kind == 0) x[i] = T(3);
+      if (data == Data::extreme && kind == 1) x[i] *= sizeof(T) == 4 ? T(1e37) : T(1e200);
+      if (data == Data::extreme && kind == 2 && sizeof(T) == 8) x[i] *= T(1e-170);
+      ++k;
+    });
   }
   return x;
 }
@@ -149,9 +150,8 @@ struct BackwardProblem {
 // kernels work on groups of 16 elements, four of them and three more.
 inline constexpr std::int64_t longest_short_length = 67;
 
-// {value - 1, value, value + 1}
-inline std::vector<std::int64_t> around(std::int64_t value) {
-  return {value - 1, value, value + 1};
-}
+// 2^k - 1, 2^k and 2^k + 1 from 2^first to 2^last. Where a kernel takes another way, at a length in
+// elements, in bytes or in rows, it does so at a power of two; see cpu/tuning.h.
+std::vector<std::int64_t> around_powers_of_two(int first, int last);
 
 }  // namespace normdrop::driver

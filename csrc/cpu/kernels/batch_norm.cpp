@@ -234,13 +234,6 @@ struct ChannelBackward {
     return static_cast<const T*>(a.grad_output) + row * a.grad_output_batch_stride +
            channel * a.inner;
   }
-  void prefetch_ahead(std::int64_t row, std::int64_t end) const {
-    const std::int64_t bytes = a.inner * static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t ahead = row + cpu::tuning::prefetch_runs_ahead;
-    if (ahead >= end || bytes > cpu::tuning::prefetched_run_bytes) return;
-    prefetch(x(ahead), bytes);
-    prefetch(grad_output(ahead), bytes);
-  }
 
   RowSums sums(std::int64_t begin, std::int64_t end) const {
     const group mean = splat(a.mean[channel]);
@@ -302,7 +295,6 @@ struct ChannelBackward {
     FloatSums sums;
     if constexpr (sizeof(T) == 4) {
       for (std::int64_t row = begin; row < end; ++row) {
-        prefetch_ahead(row, end);
         sums.template add_run<false>(x(row), grad_output(row), nullptr, a.inner, stats);
       }
     }
