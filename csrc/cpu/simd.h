@@ -3,7 +3,7 @@
 // A `group` is 16 doubles, held in as many registers as the instruction set needs. Every kernel
 // works on groups: element i of a run lives in lane i % 16 wherever the run starts, and sums are
 // reduced over lanes in one fixed order, so threads and addresses never move a bit.
-// Only this file and philox_words.h know about instruction sets.
+// Only this file, simd_float.h, philox_words.h and copy.cpp know about instruction sets.
 #pragma once
 
 #include <cstdint>

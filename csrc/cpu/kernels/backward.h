@@ -1,5 +1,6 @@
 // Pieces of the backward passes: slots of rows, row sums, and the pass that writes gradients of
-// whole rows. All arithmetic is double; x^ = (x - mean) * inv_std is recomputed, never stored.
+// whole rows. x^ = (x - mean) * inv_std is recomputed, never stored. In double for float64 and for
+// float32 rows that float_backward.h does not suit.
 #pragma once
 
 #include "cpu/kernels/float_backward.h"
@@ -99,7 +100,9 @@ struct RowsBackward {
     if constexpr (sizeof(T) == 4) {
       stats.usable =
           stats.usable &&
-          has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first), a.reduced);
+          has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first), a.reduced) &&
+          (a.weight == nullptr ||
+           has_ordinary_size(static_cast<const float*>(a.weight), a.reduced));
     }
     return stats;
   }

@@ -429,8 +429,18 @@ class RowBackward {
 
   void run() {
     choose_channels();
-    sum_slots();
-    merge_sums();
+    if constexpr (sizeof(T) == 4) {
+      if (channels_in_float_ > 0) {
+        sum_slots<true>();
+        merge_sums(sums());
+        choose_slopes();
+      }
+    }
+    if (channels_in_float_ < a_.channels) {
+      sum_slots<false>();
+      merge_sums(sums() + 2 * width_);
+      take_double_sums();
+    }
     plan_channels();
     if constexpr (sizeof(T) == 4) {
       if (channels_in_float_ > 0) return write_rows<true>();
@@ -484,21 +494,20 @@ class RowBackward {
     }
   }
 
+  template <bool in_single>
   void sum_slots() {
     parallel_for(slots_.count, slots_.rows * a_.channels, [&](std::int64_t slot) {
       double* sum_g = &partial_[slot * 4 * width_];
       fill_zero(sum_g, 4 * width_);
       const std::int64_t end = slots_.end(slot, a_.batch);
       std::int64_t row = slots_.begin(slot);
-      if constexpr (sizeof(T) == 4) {
-        if (channels_in_float_ > 0) {
-          for (; row + 8 <= end; row += 8) add_rows_float<8>(row, sum_g, sum_g + width_);
-          for (; row < end; ++row) add_rows_float<1>(row, sum_g, sum_g + width_);
-          return;
-        }
+      if constexpr (in_single) {
+        for (; row + 4 <= end; row += 4) add_rows_float<4>(row, sum_g, sum_g + width_);
+        for (; row < end; ++row) add_rows_float<1>(row, sum_g, sum_g + width_);
+      } else {
+        for (; row < end; ++row) add_row(row, sum_g, sum_g + width_);
+        fold_errors<T>(sum_g, 2 * width_, 2 * width_);
       }
-      for (; row < end; ++row) add_row(row, sum_g, sum_g + width_);
-      fold_errors<T>(sum_g, 2 * width_, 2 * width_);
     });
   }
 
@@ -546,49 +555,55 @@ class RowBackward {
     });
   }
 
-  // A channel that single precision does not suit, in the middle of others that it does.
-  void redo_in_double(std::int64_t channel, double* sum_g, double* sum_gx) const {
-    RowSums total{0.0, 0.0};
-    for (std::int64_t s = 0; s < slots_.count; ++s) {
-      total.add(ChannelBackward<T>{a_, channel}.sums(slots_.begin(s), slots_.end(s, a_.batch)));
-    }
-    sum_g[channel] = total.g;
-    sum_gx[channel] = total.gx;
-  }
+  // sums(): width_ of g and of g * x^ as used, then the same from the passes in double.
+  double* sums() const { return &partial_[slots_.count * 4 * width_]; }
 
-  void merge_sums() {
-    double* sum_g = sums();
+  void merge_sums(double* sum_g) {
     fill_zero(sum_g, 2 * width_);
     merge_slots(partial_.data(), slots_.count, 4 * width_, a_.channels, sum_g);
     merge_slots(partial_.data() + width_, slots_.count, 4 * width_, a_.channels, sum_g + width_);
   }
-  double* sums() const { return &partial_[slots_.count * 4 * width_]; }
 
-  void plan_channels() {
-    const double reciprocal = a_.frozen ? 0.0 : 1.0 / static_cast<double>(a_.batch);
-    double* sum_g = sums();
-    double* sum_gx = sum_g + width_;
-    const bool mixed = channels_in_float_ > 0;
+  double reciprocal() const { return a_.frozen ? 0.0 : 1.0 / static_cast<double>(a_.batch); }
+  double channel_factor(std::int64_t c) const {
+    return a_.inv_std[c] * parameter<T>(a_.weight, c, 1.0);
+  }
+
+  // The coefficients of the channels that stay in single precision, from their float sums.
+  void choose_slopes() {
     channels_in_float_ = 0;
     for (std::int64_t c = 0; c < a_.channels; ++c) {
-      const double scale = a_.inv_std[c] * parameter<T>(a_.weight, c, 1.0);
-      if (mixed) {
-        const FloatStats stats{floats(centre)[c], floats(float_inv_std)[c], floats(offset)[c],
-                               floats(in_float)[c] != 0.0f};
-        const FloatSlopes slopes = float_slopes(stats, a_.inv_std[c], scale, sum_g[c] * reciprocal,
-                                                sum_gx[c] * reciprocal);
-        floats(slope_g)[c] = slopes.slope_g;
-        floats(slope_x)[c] = slopes.slope_x;
-        floats(shift)[c] = slopes.shift;
-        floats(in_float)[c] = slopes.usable ? 1.0f : 0.0f;
-        channels_in_float_ += slopes.usable ? 1 : 0;
-        if (!slopes.usable) redo_in_double(c, sum_g, sum_gx);
-      }
+      const FloatStats stats{floats(centre)[c], floats(float_inv_std)[c], floats(offset)[c],
+                             floats(in_float)[c] != 0.0f};
+      const FloatSlopes slopes =
+          float_slopes(stats, a_.inv_std[c], channel_factor(c), sums()[c] * reciprocal(),
+                       sums()[width_ + c] * reciprocal());
+      floats(slope_g)[c] = slopes.slope_g;
+      floats(slope_x)[c] = slopes.slope_x;
+      floats(shift)[c] = slopes.shift;
+      floats(in_float)[c] = slopes.usable ? 1.0f : 0.0f;
+      channels_in_float_ += slopes.usable ? 1 : 0;
+    }
+  }
+
+  // A channel's bits do not depend on what suits the other channels: both passes ran over all.
+  void take_double_sums() {
+    for (std::int64_t c = 0; c < a_.channels; ++c) {
+      if (floats(in_float)[c] != 0.0f) continue;
+      sums()[c] = sums()[2 * width_ + c];
+      sums()[width_ + c] = sums()[3 * width_ + c];
+    }
+  }
+
+  void plan_channels() {
+    const double* sum_g = sums();
+    const double* sum_gx = sum_g + width_;
+    for (std::int64_t c = 0; c < a_.channels; ++c) {
       if (a_.grad_weight) static_cast<T*>(a_.grad_weight)[c] = static_cast<T>(sum_gx[c]);
       if (a_.grad_bias) static_cast<T*>(a_.grad_bias)[c] = static_cast<T>(sum_g[c]);
-      doubles(mean_g)[c] = sum_g[c] * reciprocal;
-      doubles(mean_gx)[c] = sum_gx[c] * reciprocal;
-      doubles(factor)[c] = scale;
+      doubles(mean_g)[c] = sum_g[c] * reciprocal();
+      doubles(mean_gx)[c] = sum_gx[c] * reciprocal();
+      doubles(factor)[c] = channel_factor(c);
     }
   }
 

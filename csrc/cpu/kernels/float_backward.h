@@ -1,8 +1,8 @@
 // The float32 backward passes in single precision, where the numbers allow it.
 //
 // x^ is taken as (x - centre) * inv_std + offset with centre = float(mean), so that a large mean
-// cancels exactly; sums run in float over at most 16 pairs of terms a lane and are then widened. Errors stay
-// within about 4 of the 8 units that gradients have (docs/numerics.md). A row whose magnitudes
+// cancels exactly; sums run in float over at most 4 terms in each of two accumulators and are then
+// widened, which bounds their error by 5 of the 8 roundoffs that gradients have (docs/numerics.md). A row whose magnitudes
 // come near the ends of float's range is left to the passes in double.
 #pragma once
 
@@ -90,7 +90,7 @@ class FloatSums {
   }
 
  private:
-  static constexpr std::int64_t terms_in_float = 16;
+  static constexpr std::int64_t terms_in_float = 4;
 
   template <bool has_weight>
   NORMDROP_LAMBDA_INLINE void add_block(const float* x, const float* grad, const float* weight,

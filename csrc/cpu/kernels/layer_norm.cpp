@@ -5,7 +5,8 @@
 // inner == 1: a row at a time, statistics and output while it is in cache; rows are tasks, or
 //   chunks of rows where rows are few and long. inner > 1: tiles of neighbouring columns.
 // Parameter gradients: fixed slots (ranges of rows, by shape alone), merged in order.
-// Arithmetic is double throughout; rounding to the storage type happens once.
+// Sums are double; float32 rows of ordinary size take single precision for what is written, with
+//   the roundings that matter carried along (normalise.h, float_backward.h).
 #include "cpu/kernels/backward.h"
 #include "cpu/kernels/columns.h"
 #include "cpu/kernels/kernels.h"

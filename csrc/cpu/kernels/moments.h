@@ -103,16 +103,16 @@ NORMDROP_INLINE Moments chunk_moments(const Runs<double>& in) {
   const double_double mean = divide(sum_of_lanes(sums), count);
   const group mean_high = splat(mean.high);
   const group mean_low = splat(mean.low);
-  group square = splat(0.0);
+  exact_sums squares{splat(0.0), splat(0.0)};  // equal squares round alike, and would drift
   for (std::int64_t r = 0; r < in.runs; ++r) {
     const double* x = in.x + r * in.stride;
     for_each_group(in.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const group value = rescale<scaled>(load(x + i, extent), in.scale);
       const group d = keep((value - mean_high) - mean_low, extent);
-      square = multiply_add(d, d, square);
+      squares = add(squares, d * d);
     });
   }
-  return {count, mean, sum_of_lanes(square)};
+  return {count, mean, total_of(squares)};
 }
 
 // How runs are cut into chunks: by their shape alone.
@@ -159,13 +159,13 @@ static inline Moments merge(const Moments* chunk, std::int64_t chunks, std::int6
     count += chunk[c * step].count;
   }
   const double_double mean = divide(sum, count);
-  double squares = 0.0;
+  double_double squares{0.0, 0.0};
   for (std::int64_t c = 0; c < chunks; ++c) {
     const Moments& part = chunk[c * step];
     const double distance = (part.mean.high - mean.high) + (part.mean.low - mean.low);
-    squares += part.sum_of_squares + part.count * distance * distance;
+    squares = add(squares, two_sum(part.sum_of_squares, part.count * distance * distance));
   }
-  return {count, mean, squares};
+  return {count, mean, squares.high};
 }
 
 template <bool scaled, class T>

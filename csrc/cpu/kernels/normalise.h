@@ -92,7 +92,7 @@ NORMDROP_INLINE void normalise_run_in_double(const T* x, T* y, std::int64_t leng
 NORMDROP_INLINE bool suits_single_precision(const Normaliser& n) {
   const double mean = n.mean.high + n.mean.low;
   return has_fma && within(n.inv_std.high, 0x1p-30, 0x1p+30) &&
-         within(mean * n.inv_std.high, 0.0, 8.0);
+         within(mean * n.inv_std.high, 0x1p-70, 8.0);
 }
 
 // x^ = (x - centre) * inv_std + offset as a sum of two floats; y with one closing multiply-add.

@@ -50,8 +50,8 @@ def layer_norm(
 
     Notes
     -----
-    float32 results are within 0.51 units of the last place of the exact value, float64 ones
-    within 4, whatever the mean of the row. A NaN or inf spoils its own row and nothing else.
+    Results are within 2 units of the last place of the exact value in float32 and 4 in
+    float64, whatever the mean of the row. A NaN or inf spoils its own row and nothing else.
     The fewest bytes a call moves are one read of ``x`` and one write of ``y``.
 
     References
