@@ -5,7 +5,7 @@ VENV ?= .venv
 CUDA ?= OFF
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-BUILD_OPTIONS := -C cmake.define.NORMDROP_CUDA=$(CUDA)
+BUILD_OPTIONS := --config-settings=cmake.define.NORMDROP_CUDA=$(CUDA)
 SOURCES := $(shell find csrc python -type f ! -name '*.pyc') CMakeLists.txt pyproject.toml
 CXX_SOURCES := $(shell find csrc tests/cpp -name '*.h' -o -name '*.cpp')
 
@@ -22,6 +22,7 @@ help:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip
 
 # One stamp per set of extras; the package itself is rebuilt when a source is newer.
 $(VENV)/demo.stamp: $(BIN)/python $(SOURCES)

@@ -28,9 +28,11 @@ struct Place {
   enum Kind { ends_at_guard, begins_at_guard, at_offset } kind;
   std::int64_t offset_bytes;
 
-  // Every argument of a call gets an offset of its own; `which` 0 keeps the one given.
+  // Every argument of a call gets an offset of its own, a multiple of its items' size; `which` 0
+  // keeps the one given.
   Place of_argument(int which, std::int64_t item_bytes) const {
-    return {kind, (offset_bytes + which * 5 * item_bytes) % 64};
+    const std::int64_t items = offset_bytes / item_bytes + which * 5;
+    return {kind, items * item_bytes % 64};
   }
   const char* name() const;
 };

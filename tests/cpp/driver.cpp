@@ -107,9 +107,12 @@ int run_all(const Options& options) {
 }  // namespace
 }  // namespace normdrop::driver
 
-// A report of UndefinedBehaviorSanitizer is a failure, however the driver was compiled.
-extern "C" __attribute__((visibility("default"), used)) const char* __ubsan_default_options() {
-  return "halt_on_error=1:print_stacktrace=1";
+// Whatever a sanitizer reports is a failure, however the driver was compiled, and ends in a signal
+// whose handler names the case.
+#define NORMDROP_DEFAULT_OPTIONS extern "C" __attribute__((visibility("default"), used)) const char*
+NORMDROP_DEFAULT_OPTIONS __asan_default_options() { return "abort_on_error=1"; }
+NORMDROP_DEFAULT_OPTIONS __ubsan_default_options() {
+  return "halt_on_error=1:abort_on_error=1:print_stacktrace=1";
 }
 
 int main(int count, char** words) {

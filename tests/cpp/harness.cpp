@@ -6,8 +6,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
-
-#include "sanitizer.h"
+#include <iterator>
 
 namespace normdrop::driver {
 namespace {
@@ -18,7 +17,9 @@ Counts group_counts;
 int failures_shown = 0;
 std::string group_name;
 char case_text[512] = "no case yet";
-struct sigaction action_before[2];
+
+constexpr int faults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+struct sigaction action_before[std::size(faults)];
 
 void write_text(const char* text) {
   if (write(STDERR_FILENO, text, std::strlen(text)) < 0) return;
@@ -36,7 +37,9 @@ void write_case() {
 // system's, or a sanitizer's with its report.
 void on_fault(int number) {
   write_case();
-  sigaction(number, &action_before[number == SIGSEGV ? 0 : 1], nullptr);
+  for (std::size_t i = 0; i < std::size(faults); ++i) {
+    if (faults[i] == number) sigaction(number, &action_before[i], nullptr);
+  }
 }
 
 }  // namespace
@@ -74,9 +77,9 @@ Counts counts() { return group_counts; }
 void name_case_on_fault() {
   struct sigaction action = {};
   action.sa_handler = on_fault;
-  sigaction(SIGSEGV, &action, &action_before[0]);
-  sigaction(SIGBUS, &action, &action_before[1]);
-  call_before_sanitizer_exit(write_case);
+  for (std::size_t i = 0; i < std::size(faults); ++i) {
+    sigaction(faults[i], &action, &action_before[i]);
+  }
 }
 
 }  // namespace normdrop::driver

@@ -43,7 +43,8 @@ struct Counts {
 void begin_group(const std::string& name);
 Counts counts();
 
-// A fault (a touched guard page) or a sanitizer's report ends the program; these say in which case.
+// A fault (a touched guard page) or a sanitizer's report ends the program; it then says in which
+// case.
 void name_case_on_fault();
 
 // Groups of one operation's file, for both dtypes.

@@ -13,7 +13,6 @@
 
 #if defined(NORMDROP_UNDER_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
 #endif
 
 namespace normdrop::driver {
@@ -25,13 +24,9 @@ inline void forbid(const void* begin, std::size_t bytes) {
 inline void allow(const void* begin, std::size_t bytes) {
   __asan_unpoison_memory_region(begin, bytes);
 }
-inline void call_before_sanitizer_exit(void (*function)()) {
-  __sanitizer_set_death_callback(function);
-}
 #else
 inline void forbid(const void*, std::size_t) {}
 inline void allow(const void*, std::size_t) {}
-inline void call_before_sanitizer_exit(void (*)()) {}
 #endif
 
 }  // namespace normdrop::driver
