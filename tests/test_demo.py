@@ -190,6 +190,8 @@ def test_ctrl_c_ends_it_cleanly(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A job in the background of a script inherits an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as program:
         assert program.stderr.readline().startswith("Training")
         program.send_signal(signal.SIGINT)
