@@ -208,7 +208,8 @@ def _settings_section(content: Content) -> str:
         "biases 0; norms start as weight 1 and bias 0",
         "training": f"{settings['steps']} steps of SGD, batch {settings['batch_size']}, "
         f"learning rate {settings['learning_rate']}, momentum {settings['momentum']}, the same "
-        "for all networks; chosen by hand while looking at test accuracy, without a validation split",
+        "for all networks; chosen by hand while looking at test accuracy, without a "
+        "validation split",
         "dropout": f"a unit is dropped with probability {settings['dropout']}, after its sigmoid",
         "batch norm": "running averages, weight of the new batch 0.1, are used for the test",
         "seeds": ", ".join(map(str, settings["seeds"])),
