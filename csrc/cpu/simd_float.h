@@ -109,14 +109,18 @@ NORMDROP_INLINE void store_float(float* target, float_group value, Extent extent
 
 // A store past the caches, for outputs that no cache would hold; `target` on a 64-byte boundary.
 // run_tasks fences such stores when a thread is done.
-NORMDROP_INLINE void stream_float(float* target, float_group value) {
+NORMDROP_INLINE void stream_vector(float* target, f32 value) {
 #if defined(__AVX512F__)
-  _mm512_stream_ps(target, value.part[0]);
+  _mm512_stream_ps(target, value);
 #elif defined(__AVX2__)
-  NORMDROP_EACH_FLOAT_PART _mm256_stream_ps(target + p * 8, value.part[p]);
+  _mm256_stream_ps(target, value);
 #else
-  store_float(target, value);
+  std::memcpy(target, &value, sizeof value);
 #endif
+}
+
+NORMDROP_INLINE void stream_float(float* target, float_group value) {
+  NORMDROP_EACH_FLOAT_PART stream_vector(target + p * (vector_bytes / 4), value.part[p]);
 }
 
 template <bool streaming, class Extent>

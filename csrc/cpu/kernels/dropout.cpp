@@ -1,95 +1,140 @@
 // Dropout (Hinton et al. 2012, Srivastava et al. 2014), inverted form, of count elements:
 //   y[i] = word(i) < threshold ? x[i] * scale : 0
 //   word(i) = philox4x32_10(counter = (i / 4, call), key = seed)[i % 4]
-// Blocks of elements are tasks; a block's words are made in L1 and used at once, so that memory
-// sees one read and one write. A dropped element is 0 also where x is inf or NaN: select, not
-// multiply. Nothing is stored for the backward pass, which is the same function.
+// Blocks of elements are tasks; words are used as they are made, so that memory sees one read and
+// one write. A dropped element is 0 also where x is inf or NaN: select, not multiply. Nothing is
+// stored for the backward pass, which is the same function.
 #include "ops/dropout.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/philox_words.h"
 #include "cpu/parallel.h"
+#include "cpu/simd_float.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
 
 constexpr std::int64_t block_elements = 16384;
 
-// Calls body(offset, count, words) for pieces of one block; words[k] is that of offset + k.
-// Before a piece's words are made, ahead(offset) can ask memory for what comes next.
-template <class Ahead, class Body>
-NORMDROP_INLINE void for_each_piece(const DropoutDraw& draw, std::int64_t begin, std::int64_t end,
-                                    Ahead&& ahead, Body&& body) {
-  const PhiloxKeys keys = philox_keys(draw.seed);
+using u32 = std::uint32_t __attribute__((vector_size(vector_bytes)));
+
+// Calls body(begin, end) for blocks of elements. All boundaries but the ends lie `shift` elements
+// behind a multiple of the block size.
+template <class Body>
+NORMDROP_INLINE void for_each_block(std::int64_t count, std::int64_t shift, Body&& body) {
+  const std::int64_t blocks = (count + block_elements - 1) / block_elements;
+  const auto boundary = [&](std::int64_t block) {
+    const std::int64_t place = block * block_elements + shift;
+    return block == 0 ? 0 : (block == blocks || place > count ? count : place);
+  };
+  parallel_for(blocks, block_elements,
+               [&](std::int64_t block) { body(boundary(block), boundary(block + 1)); });
+}
+
+// Calls body(offset, count, words) for pieces of [begin, end); words[k] is that of offset + k.
+template <class Body>
+NORMDROP_INLINE void for_each_piece(const DropoutDraw& draw, const PhiloxKeys& keys,
+                                    std::int64_t begin, std::int64_t end, Body&& body) {
   alignas(64) std::uint32_t words[words_at_once];
   for (std::int64_t i = begin; i < end;) {
     const std::uint64_t index = draw.first_index + static_cast<std::uint64_t>(i);
     const std::int64_t skip = static_cast<std::int64_t>(index % 4);
     const std::int64_t room = words_at_once - skip;
     const std::int64_t count = end - i < room ? end - i : room;
-    ahead(i);
-    philox_words(index - static_cast<std::uint64_t>(skip), draw.call, keys, words);
+    philox_words(index - static_cast<std::uint64_t>(skip), keys, words);
     body(i, count, words + skip);
     i += count;
   }
 }
 
-template <class Ahead, class Body>
-NORMDROP_INLINE void for_each_block(const DropoutDraw& draw, std::int64_t count, Ahead&& ahead,
-                                    Body&& body) {
-  const std::int64_t blocks = (count + block_elements - 1) / block_elements;
-  parallel_for(blocks, block_elements, [&](std::int64_t block) {
-    const std::int64_t begin = block * block_elements;
-    const std::int64_t end = begin + block_elements < count ? begin + block_elements : count;
-    for_each_piece(draw, begin, end, ahead, body);
-  });
-}
-
 template <class T>
-NORMDROP_INLINE void apply(const T* x, T* y, std::int64_t count, const std::uint32_t* words,
-                           std::uint32_t last_kept, T scale) {
-#pragma omp simd
-  for (std::int64_t k = 0; k < count; ++k) {
-    const T product = x[k] * scale;
-    y[k] = words[k] <= last_kept ? product : T(0);
+struct Apply {
+  const Dropout& a;
+  const T* x = static_cast<const T*>(a.x);
+  T* y = static_cast<T*>(a.y);
+  std::uint32_t last_kept = static_cast<std::uint32_t>(a.draw.threshold - 1);
+  T scale = static_cast<T>(a.scale);
+  PhiloxKeys keys = philox_keys(a.draw.seed, a.draw.call);
+
+  // Making words leaves memory idle for longer than the processor looks ahead.
+  template <bool streaming>
+  NORMDROP_LAMBDA_INLINE void prefetch(std::int64_t i) const {
+    constexpr std::int64_t bytes = static_cast<std::int64_t>(sizeof(T)) * words_at_once;
+    const std::int64_t next = i + 2 * words_at_once;
+    if (next + words_at_once > a.count) return;
+    for (std::int64_t line = 0; line < bytes; line += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(x + next) + line, 0);
+      if (!streaming) __builtin_prefetch(reinterpret_cast<const char*>(y + next) + line, 1);
+    }
   }
-}
+
+  // Any elements: words by way of L1.
+  void pieces(std::int64_t begin, std::int64_t end) const {
+    for_each_piece(a.draw, keys, begin, end,
+                   [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
+                       NORMDROP_LAMBDA_INLINE {
+      prefetch<false>(i);
+#pragma omp simd
+      for (std::int64_t k = 0; k < count; ++k) {
+        const T product = x[i + k] * scale;
+        y[i + k] = words[k] <= last_kept ? product : T(0);
+      }
+    });
+  }
+
+  // float32, from an element on whose index is a multiple of 4: words stay in registers.
+  template <bool streaming>
+  void vectors(std::int64_t begin, std::int64_t end) const {
+    const u32 limit = last_kept - u32{};
+    const f32 scales = static_cast<float>(scale) - f32{};
+    std::int64_t i = begin;
+    for (; i + words_at_once <= end; i += words_at_once) {
+      prefetch<streaming>(i);
+      philox_words(draw_index(i), keys, [&](int offset, u64 words) NORMDROP_LAMBDA_INLINE {
+        f32 value;
+        std::memcpy(&value, x + i + offset, sizeof value);
+        const f32 kept = reinterpret_cast<u32>(words) <= limit ? value * scales : f32{};
+        if constexpr (streaming) {
+          stream_vector(reinterpret_cast<float*>(y + i + offset), kept);
+        } else {
+          std::memcpy(y + i + offset, &kept, sizeof kept);
+        }
+      });
+    }
+    pieces(i, end);
+  }
+
+  std::uint64_t draw_index(std::int64_t i) const {
+    return a.draw.first_index + static_cast<std::uint64_t>(i);
+  }
+};
 
 template <class T>
 void run(const Dropout& a) {
-  const T* x = static_cast<const T*>(a.x);
-  T* y = static_cast<T*>(a.y);
   if (a.draw.threshold == 0) {
-    parallel_for((a.count + block_elements - 1) / block_elements, block_elements,
-                 [&](std::int64_t block) {
-      const std::int64_t begin = block * block_elements;
-      const std::int64_t left = a.count - begin;
-      std::memset(
-          y + begin, 0,
-          sizeof(T) * static_cast<std::size_t>(left < block_elements ? left : block_elements));
+    for_each_block(a.count, 0, [&](std::int64_t begin, std::int64_t end) {
+      std::memset(static_cast<T*>(a.y) + begin, 0,
+                  sizeof(T) * static_cast<std::size_t>(end - begin));
     });
     return;
   }
-  const auto last_kept = static_cast<std::uint32_t>(a.draw.threshold - 1);
-  const T scale = static_cast<T>(a.scale);
-  // Making words leaves memory idle for longer than the processor looks ahead.
-  const std::int64_t bytes = static_cast<std::int64_t>(sizeof(T)) * words_at_once;
-  const std::int64_t distance = 2 * words_at_once;
-  const auto ahead = [&](std::int64_t i) NORMDROP_LAMBDA_INLINE {
-    if (i + distance + words_at_once > a.count) return;
-    for (std::int64_t line = 0; line < bytes; line += 64) {
-      __builtin_prefetch(reinterpret_cast<const char*>(x + i + distance) + line, 0);
-      __builtin_prefetch(reinterpret_cast<const char*>(y + i + distance) + line, 1);
-    }
-  };
-  const auto body = [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
-                        NORMDROP_LAMBDA_INLINE {
-    if (count == words_at_once) {
-      apply<T>(x + i, y + i, words_at_once, words, last_kept, scale);
-    } else {
-      apply<T>(x + i, y + i, count, words, last_kept, scale);
-    }
-  };
-  for_each_block(a.draw, a.count, ahead, body);
+  const Apply<T> apply{a};
+  if constexpr (sizeof(T) == 4) {
+    // Blocks begin at a whole Philox block, and where the output is streamed, on a cache line.
+    const auto to_block = static_cast<std::int64_t>(-a.draw.first_index % 4);
+    const auto to_line = static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(a.y) % 64 / 4);
+    const bool streaming =
+        a.x != a.y && to_line % 4 == to_block && worth_streaming(apply.y + to_line, 0, a.count * 4);
+    const std::int64_t shift = streaming ? to_line : to_block;
+    for_each_block(a.count, shift, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t from = begin > 0 ? begin : (shift < end ? shift : end);
+      apply.pieces(begin, from);
+      streaming ? apply.template vectors<true>(from, end)
+                : apply.template vectors<false>(from, end);
+    });
+  } else {
+    for_each_block(a.count, 0,
+                   [&](std::int64_t begin, std::int64_t end) { apply.pieces(begin, end); });
+  }
 }
 
 }  // namespace
@@ -97,13 +142,15 @@ void run(const Dropout& a) {
 void dropout(const Dropout& a) { a.dtype == DType::float32 ? run<float>(a) : run<double>(a); }
 
 void dropout_keep(const DropoutKeep& a) {
-  const auto nothing = [](std::int64_t) {};
-  for_each_block(a.draw, a.count, nothing,
-                 [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
-                     NORMDROP_LAMBDA_INLINE {
-    for (std::int64_t k = 0; k < count; ++k) {
-      a.keep[i + k] = words[k] < a.draw.threshold ? 1 : 0;
-    }
+  const PhiloxKeys keys = philox_keys(a.draw.seed, a.draw.call);
+  for_each_block(a.count, 0, [&](std::int64_t begin, std::int64_t end) {
+    for_each_piece(a.draw, keys, begin, end,
+                   [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
+                       NORMDROP_LAMBDA_INLINE {
+      for (std::int64_t k = 0; k < count; ++k) {
+        a.keep[i + k] = words[k] < a.draw.threshold ? 1 : 0;
+      }
+    });
   });
 }
 
