@@ -93,6 +93,18 @@ NORMDROP_INLINE group multiply_add(group a, group b, group c) {
   return c;
 }
 
+// a * b - c rounded once: the rounding error of a product c. Without hardware support, two roundings.
+NORMDROP_INLINE group multiply_subtract(group a, group b, group c) {
+#if defined(__AVX512F__)
+  NORMDROP_EACH_PART c.part[p] = _mm512_fmsub_pd(a.part[p], b.part[p], c.part[p]);
+#elif defined(__AVX2__)
+  NORMDROP_EACH_PART c.part[p] = _mm256_fmsub_pd(a.part[p], b.part[p], c.part[p]);
+#else
+  NORMDROP_EACH_PART c.part[p] = multiply_add(a.part[p], b.part[p], -c.part[p]);
+#endif
+  return c;
+}
+
 // Conversions are spelt out: GCC 12 splits a generic one into halves and joins them again.
 NORMDROP_INLINE f64 widen(f32_half value) {
 #if defined(__AVX512F__)
@@ -199,6 +211,10 @@ NORMDROP_INLINE group add_by_fma(group a, group b) {
   if constexpr (has_fma) return multiply_add(a, splat(1.0), b);
   return a + b;
 }
+NORMDROP_INLINE group subtract_by_fma(group a, group b) {
+  if constexpr (has_fma) return multiply_add(b, splat(-1.0), a);
+  return a - b;
+}
 
 // Sum of the lanes: i with i + 8, then i + 4, i + 2, i + 1.
 NORMDROP_INLINE double sum_of_lanes(group value) {
@@ -236,6 +252,52 @@ NORMDROP_INLINE void for_each_group(std::int64_t length, Body&& body) {
   std::int64_t i = 0;
   for (; i + group_size <= length; i += group_size) body(i, full_group{});
   if (i < length) body(i, last_group{static_cast<int>(length - i)});
+}
+
+// The length of many equally long runs. Up to short_groups groups are unrolled: a loop around each
+// run of 49 elements costs more than its arithmetic.
+inline constexpr int short_groups = 4;
+
+struct any_length {
+  static constexpr bool is_short = false;
+  std::int64_t length;
+};
+
+template <int full_groups, bool has_rest>
+struct short_length {
+  static constexpr bool is_short = true;
+  static constexpr int groups = full_groups + (has_rest ? 1 : 0);
+  std::int64_t length;
+};
+
+template <class Body>
+NORMDROP_INLINE void for_each_group(any_length run, Body&& body) {
+  for_each_group(run.length, body);
+}
+
+template <int full_groups, bool has_rest, class Body>
+NORMDROP_INLINE void for_each_group(short_length<full_groups, has_rest> run, Body&& body) {
+#pragma GCC unroll 4
+  for (int k = 0; k < full_groups; ++k) body(k * group_size, full_group{});
+  if constexpr (has_rest) {
+    constexpr int rest = full_groups * group_size;
+    body(rest, last_group{static_cast<int>(run.length) - rest});
+  }
+}
+
+// Calls body(length) with a length whose type tells its number of groups where there are few.
+template <class Body, int full_groups = 0>
+NORMDROP_INLINE void with_length(std::int64_t length, Body&& body) {
+  if constexpr (full_groups <= short_groups) {
+    constexpr std::int64_t whole = full_groups * group_size;
+    if (full_groups > 0 && length == whole) return body(short_length<full_groups, false>{length});
+    if (full_groups < short_groups && length > whole && length < whole + group_size) {
+      return body(short_length<full_groups, (full_groups < short_groups)>{length});
+    }
+    with_length<Body, full_groups + 1>(length, static_cast<Body&&>(body));
+  } else {
+    body(any_length{length});
+  }
 }
 
 template <class T, class Extent>

@@ -37,6 +37,12 @@ inline constexpr std::int64_t column_chunk_bytes = 131072;
 inline constexpr std::int64_t row_slots = 64;
 inline constexpr std::int64_t slot_elements = 24576;
 
+// Batch norm backward in NCHW: neighbouring channels are done together, up to so many elements of a
+// row and of all rows. (32, 512, 7, 7) takes 19 ns for a run of 49 elements instead of 28.
+inline constexpr std::int64_t together_elements = 1024;
+inline constexpr std::int64_t together_in_cache = 65536;
+inline constexpr std::int64_t most_channels_together = 16;
+
 // Rows longer than this many bytes take the split path in layer norm's backward, where a row
 // and its gradient no longer stay in L2 between the two passes.
 inline constexpr std::int64_t long_row_bytes = 262144;

@@ -43,10 +43,13 @@ struct exact_sums {
   group error;
 };
 
+// Of the seven additions of a two_sum and its error, three go to the multiply-add unit.
 NORMDROP_INLINE exact_sums add(exact_sums a, group value) {
   const group sum = a.sum + value;
-  const group value_part = sum - a.sum;
-  return {sum, a.error + ((a.sum - (sum - value_part)) + (value - value_part))};
+  const group value_part = subtract_by_fma(sum, a.sum);
+  const group sum_part = sum - value_part;
+  const group rest = add_by_fma(subtract_by_fma(a.sum, sum_part), value - value_part);
+  return {sum, a.error + rest};
 }
 
 // Sums for gradients: terms of float32 leave a double's last digits free, those of float64 need
@@ -96,14 +99,22 @@ NORMDROP_INLINE void fold_errors(double* sum, std::int64_t errors_at, std::int64
   }
 }
 
+// Lanes in the order of sum_of_lanes(group), every addition with its rounding error.
 static inline double_double sum_of_lanes(const exact_sums& sums) {
   alignas(64) double high[group_size];
   alignas(64) double low[group_size];
   store(high, sums.sum);
   store(low, sums.error);
-  double_double total{0.0, 0.0};
-  for (int i = 0; i < group_size; ++i) total = add(total, two_sum(high[i], low[i]));
-  return total;
+#pragma GCC unroll 4
+  for (int half = group_size / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) {
+      const double_double sum = two_sum(high[i], high[i + half]);
+      high[i] = sum.high;
+      low[i] += low[i + half] + sum.low;
+    }
+  }
+  return quick_two_sum(high[0], low[0]);
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -70,17 +70,22 @@ NORMDROP_INLINE bool has_ordinary_size(const float* values, std::int64_t length)
 // Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.
 class FloatSums {
  public:
-  template <bool has_weight>
+  template <bool has_weight, class Length>
   NORMDROP_LAMBDA_INLINE void add_run(const float* x, const float* grad, const float* weight,
-                                      std::int64_t length, const FloatStats& stats) {
-    constexpr std::int64_t block = terms_in_float * 2 * group_size;
-    for (std::int64_t begin = 0; begin < length; begin += block) {
-      const std::int64_t count = length - begin < block ? length - begin : block;
-      const std::int64_t terms = (count + 2 * group_size - 1) / (2 * group_size);
-      if (terms_ + terms > terms_in_float) flush();
-      terms_ += terms;
-      add_block<has_weight>(x + begin, grad + begin, has_weight ? weight + begin : nullptr, count,
-                            stats);
+                                      Length run, const FloatStats& stats) {
+    if constexpr (Length::is_short) {
+      make_room((Length::groups + 1) / 2);
+      for_each_group(run, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+        add_term<has_weight>(x, grad, weight, i, extent, i / group_size % 2, stats);
+      });
+    } else {
+      constexpr std::int64_t block = terms_in_float * 2 * group_size;
+      for (std::int64_t begin = 0; begin < run.length; begin += block) {
+        const std::int64_t count = run.length - begin < block ? run.length - begin : block;
+        make_room((count + 2 * group_size - 1) / (2 * group_size));
+        add_block<has_weight>(x + begin, grad + begin, has_weight ? weight + begin : nullptr, count,
+                              stats);
+      }
     }
   }
 
@@ -92,26 +97,35 @@ class FloatSums {
  private:
   static constexpr std::int64_t terms_in_float = 4;
 
+  NORMDROP_LAMBDA_INLINE void make_room(std::int64_t terms) {
+    if (terms_ + terms > terms_in_float) flush();
+    terms_ += terms;
+  }
+
+  template <bool has_weight, class Extent>
+  NORMDROP_LAMBDA_INLINE void add_term(const float* x, const float* grad, const float* weight,
+                                       std::int64_t i, Extent extent, std::int64_t which,
+                                       const FloatStats& stats) {
+    float_group value = load_float(grad + i, extent);
+    if constexpr (has_weight) value = value * load_float(weight + i, extent);
+    const float_group near = load_float(x + i, extent) - splat_float(stats.centre);
+    const float_group xh =
+        multiply_add(near, splat_float(stats.inv_std), splat_float(stats.offset));
+    sum_g_[which] = sum_g_[which] + value;
+    sum_gx_[which] = multiply_add(value, xh, sum_gx_[which]);
+  }
+
   template <bool has_weight>
   NORMDROP_LAMBDA_INLINE void add_block(const float* x, const float* grad, const float* weight,
                                         std::int64_t count, const FloatStats& stats) {
-    const float_group centre = splat_float(stats.centre);
-    const float_group inv_std = splat_float(stats.inv_std);
-    const float_group offset = splat_float(stats.offset);
-    const auto term = [&](std::int64_t i, auto extent, int which) NORMDROP_LAMBDA_INLINE {
-      float_group value = load_float(grad + i, extent);
-      if constexpr (has_weight) value = value * load_float(weight + i, extent);
-      const float_group xh = multiply_add(load_float(x + i, extent) - centre, inv_std, offset);
-      sum_g_[which] = sum_g_[which] + value;
-      sum_gx_[which] = multiply_add(value, xh, sum_gx_[which]);
-    };
     std::int64_t i = 0;
     for (; i + 2 * group_size <= count; i += 2 * group_size) {
-      term(i, full_group{}, 0);
-      term(i + group_size, full_group{}, 1);
+      add_term<has_weight>(x, grad, weight, i, full_group{}, 0, stats);
+      add_term<has_weight>(x, grad, weight, i + group_size, full_group{}, 1, stats);
     }
-    for_each_group(count - i, [&](std::int64_t k, auto extent)
-                                  NORMDROP_LAMBDA_INLINE { term(i + k, extent, 0); });
+    for_each_group(count - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
+      add_term<has_weight>(x, grad, weight, i + k, extent, 0, stats);
+    });
   }
 
   NORMDROP_LAMBDA_INLINE void flush() {

@@ -7,9 +7,9 @@
 // Parameter gradients: fixed slots (ranges of rows, by shape alone), merged in order.
 // Sums are double; float32 rows of ordinary size take single precision for what is written, with
 //   the roundings that matter carried along (normalise.h, float_backward.h).
-#include "cpu/kernels/backward.h"
 #include "cpu/kernels/columns.h"
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/layer_norm_backward.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {

@@ -103,12 +103,26 @@ NORMDROP_INLINE Moments chunk_moments(const Runs<double>& in) {
   const double_double mean = divide(sum_of_lanes(sums), count);
   const group mean_high = splat(mean.high);
   const group mean_low = splat(mean.low);
-  exact_sums squares{splat(0.0), splat(0.0)};  // equal squares round alike, and would drift
+  // Equal squares round alike and would drift: every few of them go to sums that keep their errors.
+  exact_sums squares{splat(0.0), splat(0.0)};
+  const auto deviation = [&](const double* x, auto extent) NORMDROP_LAMBDA_INLINE {
+    const group value = rescale<scaled>(load(x, extent), in.scale);
+    return keep(subtract_by_fma(value - mean_high, mean_low), extent);
+  };
   for (std::int64_t r = 0; r < in.runs; ++r) {
     const double* x = in.x + r * in.stride;
-    for_each_group(in.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group value = rescale<scaled>(load(x + i, extent), in.scale);
-      const group d = keep((value - mean_high) - mean_low, extent);
+    std::int64_t i = 0;
+    for (; i + 4 * group_size <= in.length; i += 4 * group_size) {
+      group sum = splat(0.0);
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        const group d = deviation(x + i + k * group_size, full_group{});
+        sum = k == 0 ? d * d : multiply_add(d, d, sum);
+      }
+      squares = add(squares, sum);
+    }
+    for_each_group(in.length - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group d = deviation(x + i + k, extent);
       squares = add(squares, d * d);
     });
   }

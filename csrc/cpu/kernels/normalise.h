@@ -31,14 +31,14 @@ NORMDROP_INLINE NormaliserGroups groups_of(const Normaliser& n) {
 
 template <class T>
 NORMDROP_INLINE normalised normalise(group x, const NormaliserGroups& n) {
-  const group near = add_by_fma(x, n.minus_mean_high);
   if constexpr (sizeof(T) == 4) {
+    const group near = add_by_fma(x, n.minus_mean_high);
     return {multiply_add(near, n.inv_std_high, n.minus_mean_low), group{}};
   }
-  const group deviation = near + n.minus_mean_low;
+  const group deviation = (x + n.minus_mean_high) + n.minus_mean_low;
   const group high = deviation * n.inv_std_high;
   if constexpr (!has_fma) return {high, deviation * n.inv_std_low};
-  const group rest = multiply_add(deviation, n.inv_std_high, splat(0.0) - high);
+  const group rest = multiply_subtract(deviation, n.inv_std_high, high);
   return {high, multiply_add(deviation, n.inv_std_low, rest)};
 }
 

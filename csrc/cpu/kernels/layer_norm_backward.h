@@ -1,48 +1,14 @@
-// Pieces of the backward passes: slots of rows, row sums, and the pass that writes gradients of
-// whole rows. x^ = (x - mean) * inv_std is recomputed, never stored. In double for float64 and for
-// float32 rows that float_backward.h does not suit.
+// Backward of layer norm over whole rows: row sums, and the pass that writes gradients.
+// x^ = (x - mean) * inv_std is recomputed, never stored. In double for float64 and for float32 rows
+// that float_backward.h does not suit.
 #pragma once
 
 #include "cpu/kernels/float_backward.h"
 #include "cpu/kernels/normalise.h"
+#include "cpu/kernels/slots.h"
 #include "ops/layer_norm.h"
 
 namespace normdrop::NORMDROP_ISA {
-
-// Rows are cut into slots by their number and length alone.
-struct Slots {
-  std::int64_t count;
-  std::int64_t rows;  // per slot
-  std::int64_t begin(std::int64_t slot) const { return slot * rows; }
-  std::int64_t end(std::int64_t slot, std::int64_t all) const {
-    return (slot + 1) * rows < all ? (slot + 1) * rows : all;
-  }
-};
-
-NORMDROP_INLINE Slots plan_slots(std::int64_t rows, std::int64_t row_elements) {
-  using namespace cpu::tuning;
-  const std::int64_t at_least = (slot_elements + row_elements - 1) / row_elements;
-  std::int64_t per_slot = (rows + row_slots - 1) / row_slots;
-  per_slot = per_slot > at_least ? per_slot : at_least;
-  return {(rows + per_slot - 1) / per_slot, per_slot};
-}
-
-template <class T>
-NORMDROP_INLINE void fill_zero(T* target, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) target[i] = T(0);
-}
-
-// target[j] = sum over slots, in order, of partial[slot * stride + j].
-template <class T>
-static void merge_slots(const double* partial, std::int64_t slots, std::int64_t stride,
-                        std::int64_t count, T* target) {
-  if (target == nullptr) return;
-  for_each_group(count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-    group sum = load(partial + j, extent);
-    for (std::int64_t s = 1; s < slots; ++s) sum = sum + load(partial + s * stride + j, extent);
-    store(target + j, sum, extent);
-  });
-}
 
 inline constexpr std::int64_t rows_together = 4;
 
@@ -114,9 +80,9 @@ struct RowsBackward {
       const float* grad = at(a.grad_output, a.grad_output_outer_stride, first) + begin;
       const float* weight = static_cast<const float*>(a.weight);
       if (weight != nullptr) {
-        sums.template add_run<true>(x, grad, weight + begin, length, stats);
+        sums.template add_run<true>(x, grad, weight + begin, any_length{length}, stats);
       } else {
-        sums.template add_run<false>(x, grad, nullptr, length, stats);
+        sums.template add_run<false>(x, grad, nullptr, any_length{length}, stats);
       }
     }
     return sums.total();
