@@ -254,6 +254,19 @@ NORMDROP_INLINE void for_each_group(std::int64_t length, Body&& body) {
   if (i < length) body(i, last_group{static_cast<int>(length - i)});
 }
 
+// As above, after a first, shorter group of `head` (0 .. 15) elements: up to where an output's cache
+// lines begin.
+template <class Body>
+NORMDROP_INLINE void for_each_group_after(int head, std::int64_t length, Body&& body) {
+  std::int64_t i = 0;
+  if (head > 0) {
+    i = length < head ? length : head;
+    body(std::int64_t{0}, last_group{static_cast<int>(i)});
+  }
+  for (; i + group_size <= length; i += group_size) body(i, full_group{});
+  if (i < length) body(i, last_group{static_cast<int>(length - i)});
+}
+
 // The length of many equally long runs. Up to short_groups groups are unrolled: a loop around each
 // run of 49 elements costs more than its arithmetic.
 inline constexpr int short_groups = 4;
@@ -285,16 +298,32 @@ NORMDROP_INLINE void for_each_group(short_length<full_groups, has_rest> run, Bod
   }
 }
 
+template <class Body>
+NORMDROP_INLINE void for_each_group_after(int head, any_length run, Body&& body) {
+  for_each_group_after(head, run.length, body);
+}
+
+// Short runs are never cut: a head would cost them more than it saves.
+template <int full_groups, bool has_rest, class Body>
+NORMDROP_INLINE void for_each_group_after(int, short_length<full_groups, has_rest> run,
+                                          Body&& body) {
+  for_each_group(run, body);
+}
+
 // Calls body(length) with a length whose type tells its number of groups where there are few.
-template <class Body, int full_groups = 0>
+template <bool with_rests = true, int full_groups = 0, class Body>
 NORMDROP_INLINE void with_length(std::int64_t length, Body&& body) {
   if constexpr (full_groups <= short_groups) {
     constexpr std::int64_t whole = full_groups * group_size;
-    if (full_groups > 0 && length == whole) return body(short_length<full_groups, false>{length});
-    if (full_groups < short_groups && length > whole && length < whole + group_size) {
-      return body(short_length<full_groups, (full_groups < short_groups)>{length});
+    if constexpr (full_groups > 0) {
+      if (length == whole) return body(short_length<full_groups, false>{length});
     }
-    with_length<Body, full_groups + 1>(length, static_cast<Body&&>(body));
+    if constexpr (with_rests && full_groups < short_groups) {
+      if (length > whole && length < whole + group_size) {
+        return body(short_length<full_groups, true>{length});
+      }
+    }
+    with_length<with_rests, full_groups + 1>(length, body);
   } else {
     body(any_length{length});
   }

@@ -123,38 +123,52 @@ NORMDROP_INLINE void stream_float(float* target, float_group value) {
   NORMDROP_EACH_FLOAT_PART stream_vector(target + p * (vector_bytes / 4), value.part[p]);
 }
 
-template <bool streaming, class Extent>
-NORMDROP_INLINE void store_or_stream(float* target, float_group value, Extent extent) {
-  if constexpr (streaming && Extent::full) {
-    stream_float(target, value);
-  } else {
-    store_float(target, value, extent);
+// How an output's rows are written. `head` elements come before the first cache line of each.
+struct Writing {
+  bool streaming = false;
+  int head = 0;
+  // Short runs have no head; see for_each_group_after.
+  template <class Length>
+  Writing of(Length) const {
+    return Length::is_short && head > 0 ? Writing{} : *this;
   }
+};
+
+template <class Extent>
+NORMDROP_INLINE void store(float* target, float_group value, Extent extent, Writing how) {
+  if constexpr (Extent::full) {
+    if (how.streaming) return stream_float(target, value);
+  }
+  store_float(target, value, extent);
 }
 
-template <bool streaming, class Extent>
-NORMDROP_INLINE void store_or_stream(float* target, group value, Extent extent) {
+template <class Extent>
+NORMDROP_INLINE void store(float* target, group value, Extent extent, Writing how) {
+#if defined(__AVX2__)
+  if constexpr (Extent::full) {
+    if (how.streaming) {
 #if defined(__AVX512F__)
-  if constexpr (streaming && Extent::full) {
-    NORMDROP_EACH_PART _mm256_stream_ps(target + p * lanes, narrow(value.part[p]));
-    return;
-  }
-#elif defined(__AVX2__)
-  if constexpr (streaming && Extent::full) {
-    NORMDROP_EACH_PART _mm_stream_ps(target + p * lanes, narrow(value.part[p]));
-    return;
+      NORMDROP_EACH_PART _mm256_stream_ps(target + p * lanes, narrow(value.part[p]));
+#else
+      NORMDROP_EACH_PART _mm_stream_ps(target + p * lanes, narrow(value.part[p]));
+#endif
+      return;
+    }
   }
 #endif
   store(target, value, extent);
 }
 
-// Whether rows of an output should be streamed: too large for the caches, and every row on a
-// 64-byte boundary.
-NORMDROP_INLINE bool worth_streaming(const void* target, std::int64_t row_bytes,
-                                     std::int64_t all_bytes) {
-  return has_fma && all_bytes >= cpu::tuning::streamed_output_bytes &&
-         (reinterpret_cast<std::uintptr_t>(target) | static_cast<std::uintptr_t>(row_bytes)) % 64 ==
-             0;
+// Rows of an output are streamed where all are too large for the caches and cache lines begin at the
+// same element of every row.
+NORMDROP_INLINE Writing writing_of(const void* target, std::int64_t row_bytes,
+                                   std::int64_t all_bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(target);
+  if (!has_fma || all_bytes < cpu::tuning::streamed_output_bytes || row_bytes % 64 != 0 ||
+      address % sizeof(float) != 0) {
+    return {};
+  }
+  return {true, static_cast<int>(-address % 64 / sizeof(float))};
 }
 
 NORMDROP_INLINE group widen(float_group value) {

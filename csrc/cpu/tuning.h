@@ -16,11 +16,6 @@ inline constexpr std::int64_t blocks_per_thread = 16;
 // A run is reduced in chunks of this many bytes, so that a second pass finds them in L1.
 inline constexpr std::int64_t chunk_bytes = 16384;
 
-// float32: the centre of a chunk is the mean of its first elements. By Cauchy-Schwarz it lies
-// within sqrt(chunk / sample) standard deviations of the chunk's mean, so the closing
-// subtraction costs at most log2(1 + chunk / sample) of a double's 53 bits.
-inline constexpr std::int64_t centre_sample = 64;
-
 // float32 layer norm: rows whose scalars are worked out together, so that their divisions and
 // square roots overlap: rows of 64 elements take 36 ns instead of 91.
 inline constexpr std::int64_t short_rows_at_once = 8;

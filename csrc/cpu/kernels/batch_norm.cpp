@@ -23,6 +23,13 @@ void report(const BatchNormForward& a, std::int64_t channel, const Normaliser& n
   a.inv_std[channel] = reported_inv_std(n);
 }
 
+// Channels' runs of float32: all begin at the same place of a cache line, or are not streamed.
+template <class T, class Arguments>
+Writing writing_of_runs(const Arguments& a) {
+  if (sizeof(T) != 4 || a.inner % group_size != 0) return {};
+  return writing_of(a.y, a.y_batch_stride * 4, a.batch * a.channels * a.inner * 4);
+}
+
 // Writes the part of a channel that a chunk of its plan covers.
 template <class T, class Arguments>
 void write_chunk(const Arguments& a, std::int64_t channel, const ChunkPlan& plan,
@@ -34,9 +41,10 @@ void write_chunk(const Arguments& a, std::int64_t channel, const ChunkPlan& plan
   T* y = static_cast<T*>(a.y) + channel * a.inner + run * a.y_batch_stride + begin;
   const double weight = parameter<T>(a.weight, channel, 1.0);
   const double bias = parameter<T>(a.bias, channel, 0.0);
+  const Writing how = writing_of_runs<T>(a);
   for (std::int64_t r = 0; r < part.runs; ++r) {
     normalise_channel_run(part.x + r * part.stride, y + r * a.y_batch_stride, part.length, n,
-                          weight, bias);
+                          weight, bias, how);
   }
 }
 
@@ -94,18 +102,13 @@ void write_rows(const Arguments& a, ColumnNormalisers& normalisers) {
       normalisers.fold(c, parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0));
     }
   }
-  const bool streams =
-      sizeof(T) == 4 && worth_streaming(a.y, a.y_batch_stride * 4, a.batch * a.channels * 4);
+  const Writing how = writing_of(a.y, a.y_batch_stride * 4, a.batch * a.channels * 4);
   for_each_row_tile(a.batch, a.channels,
                     [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + begin;
     T* y = static_cast<T*>(a.y) + row * a.y_batch_stride + begin;
     if constexpr (sizeof(T) == 4) {
-      if (streams) {
-        normalise_folded_columns<true>(x, y, count, normalisers.arrays(begin));
-      } else {
-        normalise_folded_columns<false>(x, y, count, normalisers.arrays(begin));
-      }
+      normalise_folded_columns(x, y, count, normalisers.arrays(begin), how);
     } else {
       const ColumnParameter<T> weight{static_cast<const T*>(a.weight), 1.0, begin};
       const ColumnParameter<T> bias{static_cast<const T*>(a.bias), 0.0, begin};
@@ -201,13 +204,15 @@ void inference(const BatchNormInference& a) {
     for (std::int64_t c = 0; c < a.channels; ++c) normalisers.set<T>(c, running_normaliser(a, c));
     return write_rows<T>(a, normalisers);
   }
+  const Writing how = writing_of_runs<T>(a);
   parallel_for(a.batch * a.channels, a.inner, [&](std::int64_t task) {
     const std::int64_t channel = task % a.channels;
     const std::int64_t row = task / a.channels;
     const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + channel * a.inner;
     T* y = static_cast<T*>(a.y) + row * a.y_batch_stride + channel * a.inner;
     normalise_channel_run(x, y, a.inner, running_normaliser(a, channel),
-                          parameter<T>(a.weight, channel, 1.0), parameter<T>(a.bias, channel, 0.0));
+                          parameter<T>(a.weight, channel, 1.0), parameter<T>(a.bias, channel, 0.0),
+                          how);
   });
 }
 

@@ -18,18 +18,18 @@ struct ChannelPlan {
   FloatSlopes slopes;
 };
 
-template <bool streaming, class Length>
+template <class Length>
 NORMDROP_INLINE void write_float_run(const float* x, const float* grad_output, float* grad_x,
-                                     Length length, const ChannelPlan& plan) {
+                                     Length length, const ChannelPlan& plan, Writing how) {
   const float_group minus_centre = splat_float(-plan.stats.centre);
   const float_group slope_g = splat_float(plan.slopes.slope_g);
   const float_group slope_x = splat_float(plan.slopes.slope_x);
   const float_group shift = splat_float(plan.slopes.shift);
-  for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+  for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
     const float_group near = load_float(x + i, extent) + minus_centre;
     const float_group rest = multiply_add(near, slope_x, shift);
-    store_or_stream<streaming>(
-        grad_x + i, multiply_add(load_float(grad_output + i, extent), slope_g, rest), extent);
+    store(grad_x + i, multiply_add(load_float(grad_output + i, extent), slope_g, rest), extent,
+          how);
   });
 }
 
@@ -138,7 +138,6 @@ struct ChannelBackward {
 
 // Channels [first, first + count) of rows [begin, end), a row at a time: neighbouring channels share
 // cache lines and pages.
-template <bool streaming>
 void write_float_channels(const BatchNormBackward& a, std::int64_t first, std::int64_t count,
                           std::int64_t begin, std::int64_t end, const ChannelPlan* plan) {
   const float* x = static_cast<const float*>(a.x) + first * a.inner;
@@ -147,27 +146,20 @@ void write_float_channels(const BatchNormBackward& a, std::int64_t first, std::i
   const std::int64_t x_stride = a.x_batch_stride;
   const std::int64_t grad_output_stride = a.grad_output_batch_stride;
   const std::int64_t grad_x_stride = a.grad_x_batch_stride;
+  const std::int64_t all_bytes = a.batch * a.channels * a.inner * 4;
+  const Writing of_runs = a.inner % group_size == 0
+                              ? writing_of(a.grad_x, a.grad_x_batch_stride * 4, all_bytes)
+                              : Writing{};
   with_length(a.inner, [&](auto length) NORMDROP_LAMBDA_INLINE {
+    const Writing how = of_runs.of(length);
     for (std::int64_t row = begin; row < end; ++row) {
       for (std::int64_t c = 0; c < count; ++c) {
         const std::int64_t at = c * length.length;
-        write_float_run<streaming>(x + row * x_stride + at,
-                                   grad_output + row * grad_output_stride + at,
-                                   grad_x + row * grad_x_stride + at, length, plan[c]);
+        write_float_run(x + row * x_stride + at, grad_output + row * grad_output_stride + at,
+                        grad_x + row * grad_x_stride + at, length, plan[c], how);
       }
     }
   });
-}
-
-// As above, streamed where the output is worth it.
-void write_float_channels(const BatchNormBackward& a, std::int64_t first, std::int64_t count,
-                          std::int64_t begin, std::int64_t end, const ChannelPlan* plan) {
-  const std::int64_t bytes = a.batch * a.channels * a.inner * 4;
-  if (a.inner % group_size == 0 && worth_streaming(a.grad_x, a.grad_x_batch_stride * 4, bytes)) {
-    write_float_channels<true>(a, first, count, begin, end, plan);
-  } else {
-    write_float_channels<false>(a, first, count, begin, end, plan);
-  }
 }
 
 template <class T>

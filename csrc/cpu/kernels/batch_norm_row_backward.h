@@ -202,12 +202,12 @@ class RowBackward {
 
   template <bool in_single>
   void write_rows() const {
-    const bool streams =
-        worth_streaming(a_.grad_x, a_.grad_x_batch_stride * 4, a_.batch * a_.channels * 4);
+    const Writing how =
+        writing_of(a_.grad_x, a_.grad_x_batch_stride * 4, a_.batch * a_.channels * 4);
     for_each_row_tile(a_.batch, a_.channels,
                       [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
       if constexpr (in_single) {
-        streams ? write_float<true>(row, begin, count) : write_float<false>(row, begin, count);
+        write_float(row, begin, count, how);
       } else {
         write_double(row, begin, count,
                      static_cast<T*>(a_.grad_x) + row * a_.grad_x_batch_stride + begin);
@@ -233,15 +233,14 @@ class RowBackward {
     });
   }
 
-  template <bool streaming>
-  void write_float(std::int64_t row, std::int64_t begin, std::int64_t count) const {
+  void write_float(std::int64_t row, std::int64_t begin, std::int64_t count, Writing how) const {
     const float* values = x(row) + begin;
     const float* grads = grad_output(row) + begin;
     float* out = static_cast<float*>(a_.grad_x) + row * a_.grad_x_batch_stride + begin;
     const float* channel = floats(0) + begin;
     const std::int64_t width = width_;
     const bool all = channels_in_float_ == a_.channels;
-    for_each_group(count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+    for_each_group_after(how.head, count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
       const float* at = channel + j;
       const float_group near = load_float(values + j, extent) - load_float(at);
       const float_group rest =
@@ -249,7 +248,7 @@ class RowBackward {
       const float_group result =
           multiply_add(load_float(grads + j, extent), load_float(at + slope_g * width), rest);
       if (__builtin_expect(all, 1)) {
-        return store_or_stream<streaming>(out + j, result, extent);
+        return store(out + j, result, extent, how);
       }
       write_mixed(row, begin + j, extent.count, result, out + j);
     });

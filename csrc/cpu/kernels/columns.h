@@ -271,12 +271,10 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
 }
 
 // Columns whose weight and bias were folded in.
-template <bool streaming>
 NORMDROP_INLINE void normalise_folded_columns(const float* x, float* y, std::int64_t columns,
-                                              const ColumnNormalisers::Arrays& n) {
-  for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-    store_or_stream<streaming>(y + j, normalise<float>(load(x + j, extent), n.groups(j)).high,
-                               extent);
+                                              const ColumnNormalisers::Arrays& n, Writing how) {
+  for_each_group_after(how.head, columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+    store(y + j, normalise<float>(load(x + j, extent), n.groups(j)).high, extent, how);
   });
 }
 

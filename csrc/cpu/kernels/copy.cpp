@@ -38,18 +38,28 @@ NORMDROP_INLINE void copy_plain(char* target, const char* source, std::int64_t b
 }  // namespace
 
 void copy(const Copy& a) {
-  const std::int64_t blocks = (a.bytes + block_bytes - 1) / block_bytes;
   char* target_base = static_cast<char*>(a.target);
   const char* source_base = static_cast<const char*>(a.source);
-  const bool aligned = reinterpret_cast<std::uintptr_t>(a.target) % 64 == 0;
-  parallel_for(blocks, block_bytes / 4, [&](std::int64_t block) {
+  if (!a.streaming) {
+    parallel_for((a.bytes + block_bytes - 1) / block_bytes, block_bytes / 4,
+                 [&](std::int64_t block) {
+      const std::int64_t begin = block * block_bytes;
+      const std::int64_t left = a.bytes - begin;
+      copy_plain(target_base + begin, source_base + begin, left < block_bytes ? left : block_bytes);
+    });
+    return;
+  }
+  // The lines in between are streamed, what is before the first and behind the last is not.
+  const auto to_line = static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(a.target) % 64);
+  const std::int64_t head = to_line < a.bytes ? to_line : a.bytes;
+  const std::int64_t lines = (a.bytes - head) / 64 * 64;
+  copy_plain(target_base, source_base, head);
+  parallel_for((lines + block_bytes - 1) / block_bytes, block_bytes / 4, [&](std::int64_t block) {
     const std::int64_t begin = block * block_bytes;
-    const std::int64_t left = a.bytes - begin;
-    const std::int64_t bytes = left < block_bytes ? left : block_bytes;
-    const std::int64_t streamed = a.streaming && aligned ? bytes / 64 * 64 : 0;
-    stream(target_base + begin, source_base + begin, streamed);
-    copy_plain(target_base + begin + streamed, source_base + begin + streamed, bytes - streamed);
+    const std::int64_t bytes = lines - begin < block_bytes ? lines - begin : block_bytes;
+    stream(target_base + head + begin, source_base + head + begin, bytes);
   });
+  copy_plain(target_base + head + lines, source_base + head + lines, a.bytes - head - lines);
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -121,10 +121,9 @@ void run(const Dropout& a) {
   if constexpr (sizeof(T) == 4) {
     // Blocks begin at a whole Philox block, and where the output is streamed, on a cache line.
     const auto to_block = static_cast<std::int64_t>(-a.draw.first_index % 4);
-    const auto to_line = static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(a.y) % 64 / 4);
-    const bool streaming =
-        a.x != a.y && to_line % 4 == to_block && worth_streaming(apply.y + to_line, 0, a.count * 4);
-    const std::int64_t shift = streaming ? to_line : to_block;
+    const Writing how = writing_of(a.y, 0, a.count * 4);
+    const bool streaming = how.streaming && a.x != a.y && how.head % 4 == to_block;
+    const std::int64_t shift = streaming ? how.head : to_block;
     for_each_block(a.count, shift, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t from = begin > 0 ? begin : (shift < end ? shift : end);
       apply.pieces(begin, from);

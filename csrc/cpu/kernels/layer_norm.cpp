@@ -22,38 +22,77 @@ void report(const LayerNormForward& a, std::int64_t index, const Normaliser& n) 
 
 // float32 rows of one chunk: the scalars of several rows at once, so that their divisions and
 // square roots overlap. A row's bits do not depend on which rows share its batch.
-void forward_short_rows(const LayerNormForward& a) {
+template <class Length>
+NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t first,
+                                      std::int64_t rows, Length length, Writing how) {
+  constexpr int most = cpu::tuning::short_rows_at_once;
   const float* weight = static_cast<const float*>(a.weight);
   const float* bias = static_cast<const float*>(a.bias);
+  const float* x = static_cast<const float*>(a.x) + first * a.x_outer_stride;
+  float* y = static_cast<float*>(a.y) + first * a.y_outer_stride;
+  const std::int64_t x_stride = a.x_outer_stride;
+  const std::int64_t y_stride = a.y_outer_stride;
+  double centre[most] = {};
+  double total[most] = {};
+  double square[most] = {};
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const DeviationSums sums =
+        deviation_sums<false>(Runs<float>{x + r * x_stride, 1, length.length, 0}, length);
+    centre[r] = sums.centre;
+    total[r] = sums.total;
+    square[r] = sums.square;
+  }
+  const double count = static_cast<double>(length.length);
+  double var[most];
+  double inv_std[most];
+  double offset[most];  // what the centre lacks of the mean
+  const auto finish_row = [&](std::int64_t r) NORMDROP_LAMBDA_INLINE {
+    offset[r] = total[r] / count;
+    var[r] = squares_about_mean(square[r], total[r], offset[r]) / count;
+    const double sum = var[r] + a.eps;
+    inv_std[r] = sum == 0.0 ? 0.0 : 1.0 / __builtin_sqrt(sum);
+  };
+  if constexpr (Length::is_short) {
+#pragma omp simd
+    for (int r = 0; r < most; ++r) finish_row(r);
+  } else {
+    for (std::int64_t r = 0; r < rows; ++r) finish_row(r);
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* from = x + r * x_stride;
+    float* to = y + r * y_stride;
+    const SingleNormaliser single = single_normaliser({centre[r], offset[r]}, inv_std[r]);
+    Normaliser n{{centre[r], offset[r]}, {inv_std[r], 0.0}, var[r], 1.0};
+    if (__builtin_expect(!is_finite(var[r]), 0)) {
+      n = normaliser_of(Runs<float>{from, 1, length.length, 0}, a.eps);
+    }
+    report<float>(a, first + r, n);
+    if (single.usable && is_finite(var[r])) {
+      normalise_run_in_single(from, to, length, single, weight, bias, how);
+    } else {
+      normalise_run(from, to, length.length, n, weight, bias, how);
+    }
+  }
+}
+
+Writing writing_of_rows(const LayerNormForward& a) {
+  if (a.dtype != DType::float32) return {};
+  return writing_of(a.y, a.y_outer_stride * 4, a.outer * a.reduced * 4);
+}
+
+void forward_short_rows(const LayerNormForward& a) {
   const std::int64_t fitting = cpu::tuning::short_rows_elements / a.reduced;
   const std::int64_t most = cpu::tuning::short_rows_at_once;
   const std::int64_t per_task = fitting < 1 ? 1 : (fitting < most ? fitting : most);
-  const double count = static_cast<double>(a.reduced);
   const std::int64_t tasks = (a.outer + per_task - 1) / per_task;
-  parallel_for(tasks, a.reduced * per_task, [&](std::int64_t task) {
-    const std::int64_t first = task * per_task;
-    const std::int64_t rows = a.outer - first < per_task ? a.outer - first : per_task;
-    const float* x = static_cast<const float*>(a.x) + first * a.x_outer_stride;
-    float* y = static_cast<float*>(a.y) + first * a.y_outer_stride;
-    DeviationSums sums[cpu::tuning::short_rows_at_once];
-    Normaliser n[cpu::tuning::short_rows_at_once];
-    for (std::int64_t r = 0; r < rows; ++r) {
-      sums[r] = deviation_sums<false>(Runs<float>{x + r * a.x_outer_stride, 1, a.reduced, 0});
-    }
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const double offset = sums[r].total / count;
-      const double var = squares_about_mean(sums[r].square, sums[r].total, offset) / count;
-      const double inv_std = 1.0 / __builtin_sqrt(var + a.eps);
-      n[r] = {{sums[r].centre, offset}, {var + a.eps == 0.0 ? 0.0 : inv_std, 0.0}, var, 1.0};
-      if (!is_finite(var)) {
-        n[r] = normaliser_of(Runs<float>{x + r * a.x_outer_stride, 1, a.reduced, 0}, a.eps);
-      }
-    }
-    for (std::int64_t r = 0; r < rows; ++r) {
-      report<float>(a, first + r, n[r]);
-      normalise_run(x + r * a.x_outer_stride, y + r * a.y_outer_stride, a.reduced, n[r], weight,
-                    bias);
-    }
+  const Writing of_rows = writing_of_rows(a);
+  with_length<false>(a.reduced, [&](auto length) {
+    const Writing how = of_rows.of(length);
+    parallel_for(tasks, a.reduced * per_task, [&](std::int64_t task) {
+      const std::int64_t first = task * per_task;
+      forward_few_rows(a, first, a.outer - first < per_task ? a.outer - first : per_task, length,
+                       how);
+    });
   });
 }
 
@@ -64,12 +103,13 @@ void forward_rows(const LayerNormForward& a) {
   if constexpr (sizeof(T) == 4) {
     if (a.reduced <= chunk_elements<T>) return forward_short_rows(a);
   }
+  const Writing how = writing_of_rows(a);
   parallel_for(a.outer, a.reduced, [&](std::int64_t row) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_outer_stride;
     T* y = static_cast<T*>(a.y) + row * a.y_outer_stride;
     const Normaliser n = normaliser_of(Runs<T>{x, 1, a.reduced, 0}, a.eps);
     report<T>(a, row, n);
-    normalise_run(x, y, a.reduced, n, weight, bias);
+    normalise_run(x, y, a.reduced, n, weight, bias, how);
   });
 }
 
@@ -93,13 +133,14 @@ void forward_chunks(const LayerNormForward& a) {
   }
   const T* weight = static_cast<const T*>(a.weight);
   const T* bias = static_cast<const T*>(a.bias);
+  const Writing how = writing_of_rows(a);
   parallel_for(a.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
     const std::int64_t row = task / plan.chunks;
     const std::int64_t begin = task % plan.chunks * plan.length_per_chunk;
     const Runs<T> part = chunk_of(row_runs(row), plan, task % plan.chunks);
     T* y = static_cast<T*>(a.y) + row * a.y_outer_stride + begin;
     normalise_run(part.x, y, part.length, normalisers[row], weight ? weight + begin : nullptr,
-                  bias ? bias + begin : nullptr);
+                  bias ? bias + begin : nullptr, how);
   });
 }
 
@@ -173,7 +214,7 @@ template <class T>
 void backward_rows(const LayerNormBackward& a) {
   const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
   const Slots slots = plan_slots(a.outer, a.reduced);
-  const std::int64_t width = padded(a.reduced);
+  const std::int64_t width = padded(a.reduced) + group_size;  // a last group may begin anywhere
   const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * width;  // float64: and their errors
   Scratch<double> partial(parameters ? slots.count * per_slot : 0);
   parallel_for(slots.count, slots.rows * a.reduced, [&](std::int64_t slot) {

@@ -143,13 +143,14 @@ struct RowsBackward {
   }
 
   // As write_columns, in single precision; the K rows' parameter gradients are summed in float.
-  template <int K, bool has_weight, bool parameters, bool streaming>
+  template <int K, bool has_weight, bool parameters>
   __attribute__((always_inline)) void write_float_columns(const FloatStats* stats,
                                                           const FloatSlopes* slopes,
                                                           double* grad_weight,
                                                           double* grad_bias) const {
     const float* weight = static_cast<const float*>(a.weight);
     const RowPointers<K> rows(*this, 0);
+    const Writing how = writing_of(a.grad_x, a.grad_x_outer_stride * 4, a.outer * a.reduced * 4);
     float_group centre[K];
     float_group inv_std[K];
     float_group offset[K];
@@ -164,7 +165,8 @@ struct RowsBackward {
       slope_x[k] = splat_float(slopes[k].slope_x);
       shift[k] = splat_float(slopes[k].shift);
     }
-    for_each_group(a.reduced, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+    for_each_group_after(how.head, a.reduced,
+                         [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const float_group w = has_weight ? load_float(weight + i, extent) : float_group{};
       float_group sum_weight{};
       float_group sum_bias{};
@@ -179,7 +181,7 @@ struct RowsBackward {
           sum_weight = multiply_add(dy, xh, sum_weight);
           sum_bias = sum_bias + dy;
         }
-        store_or_stream<streaming>(rows.grad_x[k] + i, multiply_add(g, slope_g[k], rest), extent);
+        store(rows.grad_x[k] + i, multiply_add(g, slope_g[k], rest), extent, how);
       }
       if constexpr (parameters) store(grad_weight + i, load(grad_weight + i) + widen(sum_weight));
       if constexpr (parameters) store(grad_bias + i, load(grad_bias + i) + widen(sum_bias));
@@ -190,11 +192,7 @@ struct RowsBackward {
   void write_float(const FloatStats* stats, const FloatSlopes* slopes, double* grad_weight,
                    double* grad_bias) const {
     for_parameters(a.weight != nullptr, grad_weight != nullptr, [&](auto weight, auto wanted) {
-      if (worth_streaming(a.grad_x, a.grad_x_outer_stride * 4, a.outer * a.reduced * 4)) {
-        write_float_columns<K, weight.is, wanted.is, true>(stats, slopes, grad_weight, grad_bias);
-      } else {
-        write_float_columns<K, weight.is, wanted.is, false>(stats, slopes, grad_weight, grad_bias);
-      }
+      write_float_columns<K, weight.is, wanted.is>(stats, slopes, grad_weight, grad_bias);
     });
   }
 

@@ -87,28 +87,38 @@ NORMDROP_INLINE void normalise_run_in_double(const T* x, T* y, std::int64_t leng
   });
 }
 
-// Whether single precision will do: x - float(mean) must neither overflow nor leave the elements
-// next to the mean to rounding.
-NORMDROP_INLINE bool suits_single_precision(const Normaliser& n) {
-  const double mean = n.mean.high + n.mean.low;
-  return has_fma && within(n.inv_std.high, 0x1p-30, 0x1p+30) &&
-         within(mean * n.inv_std.high, 0x1p-70, 8.0);
+// What the pass in single precision needs of a row, and whether it will do: x - float(mean) must
+// neither overflow nor leave the elements next to the mean to rounding.
+struct SingleNormaliser {
+  float centre;
+  float inv_std_high;
+  float inv_std_low;
+  float offset;
+  bool usable;
+};
+
+NORMDROP_INLINE SingleNormaliser single_normaliser(double_double mean, double inv_std) {
+  const double sum = mean.high + mean.low;
+  const auto centre = static_cast<float>(sum);
+  const auto inv_std_high = static_cast<float>(inv_std);
+  const double rest = (mean.high - static_cast<double>(centre)) + mean.low;
+  const bool usable =
+      has_fma & within(inv_std, 0x1p-30, 0x1p+30) & within(sum * inv_std, 0x1p-70, 8.0);
+  return {centre, inv_std_high, static_cast<float>(inv_std - static_cast<double>(inv_std_high)),
+          static_cast<float>(-rest * inv_std), usable};
 }
 
 // x^ = (x - centre) * inv_std + offset as a sum of two floats; y with one closing multiply-add.
-NORMDROP_INLINE void normalise_run_in_single(const float* x, float* y, std::int64_t length,
-                                             const Normaliser& n, const float* weight,
-                                             const float* bias) {
-  const double inv_std = n.inv_std.high;
-  const float centre = static_cast<float>(n.mean.high + n.mean.low);
-  const float inv_std_high = static_cast<float>(inv_std);
-  const double rest = (n.mean.high - static_cast<double>(centre)) + n.mean.low;
-  const float_group minus_centre = splat_float(-centre);
-  const float_group high_factor = splat_float(inv_std_high);
-  const float_group low_factor = splat_float(static_cast<float>(inv_std - inv_std_high));
-  const float_group offset = splat_float(static_cast<float>(-rest * inv_std));
+template <class Length>
+NORMDROP_INLINE void normalise_run_in_single(const float* x, float* y, Length length,
+                                             const SingleNormaliser& n, const float* weight,
+                                             const float* bias, Writing how) {
+  const float_group minus_centre = splat_float(-n.centre);
+  const float_group high_factor = splat_float(n.inv_std_high);
+  const float_group low_factor = splat_float(n.inv_std_low);
+  const float_group offset = splat_float(n.offset);
   for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
-    for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+    for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const float_group near = load_float(x + i, extent) + minus_centre;
       const float_group high = near * high_factor;
       const float_group error = multiply_subtract(near, high_factor, high);
@@ -118,16 +128,19 @@ NORMDROP_INLINE void normalise_run_in_single(const float* x, float* y, std::int6
       if constexpr (w.is && b.is) shift = multiply_add(low, weights, shift);
       if constexpr (w.is && !b.is) shift = low * weights;
       if constexpr (!w.is) shift = low + shift;
-      store_float(y + i, w.is ? multiply_add(high, weights, shift) : high + shift, extent);
+      store(y + i, w.is ? multiply_add(high, weights, shift) : high + shift, extent, how);
     });
   });
 }
 
 template <class T>
 NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
-                                   const T* weight, const T* bias) {
+                                   const T* weight, const T* bias, Writing how) {
   if constexpr (sizeof(T) == 4) {
-    if (suits_single_precision(n)) return normalise_run_in_single(x, y, length, n, weight, bias);
+    const SingleNormaliser single = single_normaliser(n.mean, n.inv_std.high);
+    if (single.usable) {
+      return normalise_run_in_single(x, y, any_length{length}, single, weight, bias, how);
+    }
   }
   if (n.scale == 1.0) {
     normalise_run_in_double<false>(x, y, length, n, weight, bias);
@@ -139,15 +152,16 @@ NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const 
 // A run with one weight and one bias for all elements: a channel.
 template <bool scaled, class T>
 NORMDROP_INLINE void normalise_channel_run(const T* x, T* y, std::int64_t length,
-                                           const Normaliser& n, double weight, double bias) {
+                                           const Normaliser& n, double weight, double bias,
+                                           [[maybe_unused]] Writing how) {
   if constexpr (sizeof(T) == 4) {
     const group minus_mean = splat(-n.mean.high);
     const double slope = n.inv_std.high * weight;
     const group slopes = splat(slope);
     const group shifts = splat(bias - n.mean.low * slope);
-    for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      store(y + i, multiply_add(add_by_fma(load(x + i, extent), minus_mean), slopes, shifts),
-            extent);
+    for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group near = add_by_fma(load(x + i, extent), minus_mean);
+      store(y + i, multiply_add(near, slopes, shifts), extent, how);
     });
     return;
   }
@@ -162,11 +176,12 @@ NORMDROP_INLINE void normalise_channel_run(const T* x, T* y, std::int64_t length
 
 template <class T>
 NORMDROP_INLINE void normalise_channel_run(const T* x, T* y, std::int64_t length,
-                                           const Normaliser& n, double weight, double bias) {
+                                           const Normaliser& n, double weight, double bias,
+                                           Writing how) {
   if (n.scale == 1.0) {
-    normalise_channel_run<false>(x, y, length, n, weight, bias);
+    normalise_channel_run<false>(x, y, length, n, weight, bias, how);
   } else {
-    normalise_channel_run<true>(x, y, length, n, weight, bias);
+    normalise_channel_run<true>(x, y, length, n, weight, bias, how);
   }
 }
 
