@@ -127,15 +127,11 @@ NORMDROP_INLINE void stream_float(float* target, float_group value) {
 struct Writing {
   bool streaming = false;
   int head = 0;
-  // Short runs have no head; see for_each_group_after.
-  template <class Length>
-  Writing of(Length) const {
-    return Length::is_short && head > 0 ? Writing{} : *this;
-  }
 };
 
 template <class Extent>
-NORMDROP_INLINE void store(float* target, float_group value, Extent extent, Writing how) {
+NORMDROP_INLINE void store(float* target, float_group value, Extent extent,
+                           [[maybe_unused]] Writing how) {
   if constexpr (Extent::full) {
     if (how.streaming) return stream_float(target, value);
   }
@@ -143,7 +139,8 @@ NORMDROP_INLINE void store(float* target, float_group value, Extent extent, Writ
 }
 
 template <class Extent>
-NORMDROP_INLINE void store(float* target, group value, Extent extent, Writing how) {
+NORMDROP_INLINE void store(float* target, group value, Extent extent,
+                           [[maybe_unused]] Writing how) {
 #if defined(__AVX2__)
   if constexpr (Extent::full) {
     if (how.streaming) {
@@ -159,16 +156,17 @@ NORMDROP_INLINE void store(float* target, group value, Extent extent, Writing ho
   store(target, value, extent);
 }
 
-// Rows of an output are streamed where all are too large for the caches and cache lines begin at the
-// same element of every row.
-NORMDROP_INLINE Writing writing_of(const void* target, std::int64_t row_bytes,
+// Runs of `length` neighbouring elements, `stride` bytes apart, are streamed where all of the output
+// is too large for the caches and cache lines begin at the same element of every run: the first, or
+// a later one of runs that are long beside the two lines they share with their neighbours.
+NORMDROP_INLINE Writing writing_of(const void* target, std::int64_t length, std::int64_t stride,
                                    std::int64_t all_bytes) {
-  const auto address = reinterpret_cast<std::uintptr_t>(target);
-  if (!has_fma || all_bytes < cpu::tuning::streamed_output_bytes || row_bytes % 64 != 0 ||
-      address % sizeof(float) != 0) {
+  const std::uintptr_t to_line = -reinterpret_cast<std::uintptr_t>(target) % 64;
+  if (!has_fma || all_bytes < cpu::tuning::streamed_output_bytes || stride % 64 != 0 ||
+      to_line % sizeof(float) != 0 || (to_line != 0 && length < cpu::tuning::cut_run_elements)) {
     return {};
   }
-  return {true, static_cast<int>(-address % 64 / sizeof(float))};
+  return {true, static_cast<int>(to_line / sizeof(float))};
 }
 
 NORMDROP_INLINE group widen(float_group value) {

@@ -10,6 +10,9 @@ namespace normdrop::cpu::tuning {
 // 2 to 5 us; a norm handles about 1 element per ns and core.
 inline constexpr std::int64_t serial_elements = 16384;
 
+// A channel's scalars (divisions, a square root) take as long as this many elements.
+inline constexpr std::int64_t elements_per_channel = 64;
+
 // Blocks of tasks per thread: more even out a busy core, fewer cost less.
 inline constexpr std::int64_t blocks_per_thread = 16;
 
@@ -45,5 +48,9 @@ inline constexpr std::int64_t long_row_bytes = 262144;
 // Gradients of at least this many bytes are written past the caches: they would push out what is
 // still to be read, and a plain store first reads the line it overwrites.
 inline constexpr std::int64_t streamed_output_bytes = 12 << 20;
+
+// Shorter runs than this are streamed only from a cache line's first element on: the lines that two
+// of them share cost more than the others save.
+inline constexpr std::int64_t cut_run_elements = 512;
 
 }  // namespace normdrop::cpu::tuning

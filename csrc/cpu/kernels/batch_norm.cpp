@@ -4,6 +4,7 @@
 //   channels are tasks where channels are few. inner == 1 (NHWC, 2-D): rows of channels, column
 //   reductions over fixed slots of rows, merged in order.
 #include "cpu/kernels/batch_norm.h"
+#include "cpu/kernels/channel_lines.h"
 #include "cpu/kernels/columns.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/slots.h"
@@ -27,7 +28,7 @@ void report(const BatchNormForward& a, std::int64_t channel, const Normaliser& n
 template <class T, class Arguments>
 Writing writing_of_runs(const Arguments& a) {
   if (sizeof(T) != 4 || a.inner % group_size != 0) return {};
-  return writing_of(a.y, a.y_batch_stride * 4, a.batch * a.channels * a.inner * 4);
+  return writing_of(a.y, a.inner, a.y_batch_stride * 4, a.batch * a.channels * a.inner * 4);
 }
 
 // Writes the part of a channel that a chunk of its plan covers.
@@ -39,12 +40,18 @@ void write_chunk(const Arguments& a, std::int64_t channel, const ChunkPlan& plan
   const std::int64_t run = chunk / plan.chunks_per_run * plan.runs_per_chunk;
   const std::int64_t begin = chunk % plan.chunks_per_run * plan.length_per_chunk;
   T* y = static_cast<T*>(a.y) + channel * a.inner + run * a.y_batch_stride + begin;
-  const double weight = parameter<T>(a.weight, channel, 1.0);
-  const double bias = parameter<T>(a.bias, channel, 0.0);
-  const Writing how = writing_of_runs<T>(a);
-  for (std::int64_t r = 0; r < part.runs; ++r) {
-    normalise_channel_run(part.x + r * part.stride, y + r * a.y_batch_stride, part.length, n,
-                          weight, bias, how);
+  const ChannelPass<T> pass(n, parameter<T>(a.weight, channel, 1.0),
+                            parameter<T>(a.bias, channel, 0.0), writing_of_runs<T>(a));
+  const std::int64_t y_stride = a.y_batch_stride;
+  const auto write = [&](auto length) NORMDROP_LAMBDA_INLINE {
+    for (std::int64_t r = 0; r < part.runs; ++r) {
+      pass.run(part.x + r * part.stride, y + r * y_stride, length);
+    }
+  };
+  if constexpr (sizeof(T) == 4) {
+    with_length(part.length, write);
+  } else {
+    write(any_length{part.length});
   }
 }
 
@@ -95,26 +102,33 @@ struct ColumnParameter {
   }
 };
 
-template <class T, class Arguments>
-void write_rows(const Arguments& a, ColumnNormalisers& normalisers) {
+// Rows of channels, whose normalisers come from normaliser(channel).
+template <class T, class Arguments, class NormaliserAt>
+void write_rows(const Arguments& a, NormaliserAt&& normaliser_at) {
   if constexpr (sizeof(T) == 4) {
-    for (std::int64_t c = 0; c < a.channels; ++c) {
-      normalisers.fold(c, parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0));
-    }
-  }
-  const Writing how = writing_of(a.y, a.y_batch_stride * 4, a.batch * a.channels * 4);
-  for_each_row_tile(a.batch, a.channels,
-                    [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
-    const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + begin;
-    T* y = static_cast<T*>(a.y) + row * a.y_batch_stride + begin;
-    if constexpr (sizeof(T) == 4) {
-      normalise_folded_columns(x, y, count, normalisers.arrays(begin), how);
-    } else {
+    ChannelLines lines(a.channels);
+    parallel_for(a.channels, cpu::tuning::elements_per_channel, [&](std::int64_t c) {
+      lines.set(c, normaliser_at(c), parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0));
+    });
+    lines.close();
+    const Writing how = writing_of(a.y, a.channels, a.y_batch_stride * 4, a.batch * a.channels * 4);
+    for_each_row_tile(a.batch, a.channels,
+                      [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+      lines.write(static_cast<const float*>(a.x) + row * a.x_batch_stride + begin,
+                  static_cast<float*>(a.y) + row * a.y_batch_stride + begin, begin, count, how);
+    });
+  } else {
+    ColumnNormalisers normalisers(a.channels);
+    for (std::int64_t c = 0; c < a.channels; ++c) normalisers.set<T>(c, normaliser_at(c));
+    for_each_row_tile(a.batch, a.channels,
+                      [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
       const ColumnParameter<T> weight{static_cast<const T*>(a.weight), 1.0, begin};
       const ColumnParameter<T> bias{static_cast<const T*>(a.bias), 0.0, begin};
-      normalise_columns(x, y, count, normalisers, begin, weight, bias);
-    }
-  });
+      normalise_columns(static_cast<const T*>(a.x) + row * a.x_batch_stride + begin,
+                        static_cast<T*>(a.y) + row * a.y_batch_stride + begin, count, normalisers,
+                        begin, weight, bias);
+    });
+  }
 }
 
 // Calls body(slot, begin, count) for every slot of rows and every tile of columns.
@@ -175,13 +189,11 @@ template <class T>
 void forward_rows(const BatchNormForward& a) {
   Scratch<Moments> moments(a.channels);
   channel_moments_of_rows(a, moments.data(), T());
-  ColumnNormalisers normalisers(a.channels);
-  for (std::int64_t channel = 0; channel < a.channels; ++channel) {
+  write_rows<T>(a, [&](std::int64_t channel) {
     const Normaliser n = finish(moments[channel], channel_runs<T>(a, channel), a.eps);
     report(a, channel, n);
-    normalisers.set<T>(channel, n);
-  }
-  write_rows<T>(a, normalisers);
+    return n;
+  });
 }
 
 template <class T>
@@ -200,9 +212,7 @@ Normaliser running_normaliser(const BatchNormInference& a, std::int64_t channel)
 template <class T>
 void inference(const BatchNormInference& a) {
   if (a.inner == 1) {
-    ColumnNormalisers normalisers(a.channels);
-    for (std::int64_t c = 0; c < a.channels; ++c) normalisers.set<T>(c, running_normaliser(a, c));
-    return write_rows<T>(a, normalisers);
+    return write_rows<T>(a, [&](std::int64_t c) { return running_normaliser(a, c); });
   }
   const Writing how = writing_of_runs<T>(a);
   parallel_for(a.batch * a.channels, a.inner, [&](std::int64_t task) {
@@ -210,9 +220,9 @@ void inference(const BatchNormInference& a) {
     const std::int64_t row = task / a.channels;
     const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + channel * a.inner;
     T* y = static_cast<T*>(a.y) + row * a.y_batch_stride + channel * a.inner;
-    normalise_channel_run(x, y, a.inner, running_normaliser(a, channel),
-                          parameter<T>(a.weight, channel, 1.0), parameter<T>(a.bias, channel, 0.0),
-                          how);
+    const ChannelPass<T> pass(running_normaliser(a, channel), parameter<T>(a.weight, channel, 1.0),
+                              parameter<T>(a.bias, channel, 0.0), how);
+    pass.run(x, y, any_length{a.inner});
   });
 }
 

@@ -203,7 +203,7 @@ class RowBackward {
   template <bool in_single>
   void write_rows() const {
     const Writing how =
-        writing_of(a_.grad_x, a_.grad_x_batch_stride * 4, a_.batch * a_.channels * 4);
+        writing_of(a_.grad_x, a_.channels, a_.grad_x_batch_stride * 4, a_.batch * a_.channels * 4);
     for_each_row_tile(a_.batch, a_.channels,
                       [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
       if constexpr (in_single) {

@@ -199,12 +199,6 @@ class ColumnNormalisers {
     values_[4 * width_ + j] = n.scale;
     scaled_ = scaled_ || n.scale != 1.0;
   }
-  // float32 with one weight and bias per column: x^ * weight + bias becomes (x - mean) * slope +
-  // shift, one multiply-add instead of two.
-  void fold(std::int64_t j, double weight, double bias) {
-    values_[width_ + j] = values_[width_ + j] * weight + bias;
-    values_[2 * width_ + j] *= weight;
-  }
   bool scaled() const { return scaled_; }
 
   // Where the columns' values are, for a loop to keep in registers.
@@ -268,14 +262,6 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
   } else {
     normalise_columns<false>(x, y, columns, n.arrays(begin), weight_at, bias_at);
   }
-}
-
-// Columns whose weight and bias were folded in.
-NORMDROP_INLINE void normalise_folded_columns(const float* x, float* y, std::int64_t columns,
-                                              const ColumnNormalisers::Arrays& n, Writing how) {
-  for_each_group_after(how.head, columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-    store(y + j, normalise<float>(load(x + j, extent), n.groups(j)).high, extent, how);
-  });
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -121,7 +121,7 @@ void run(const Dropout& a) {
   if constexpr (sizeof(T) == 4) {
     // Blocks begin at a whole Philox block, and where the output is streamed, on a cache line.
     const auto to_block = static_cast<std::int64_t>(-a.draw.first_index % 4);
-    const Writing how = writing_of(a.y, 0, a.count * 4);
+    const Writing how = writing_of(a.y, a.count, 0, a.count * 4);
     const bool streaming = how.streaming && a.x != a.y && how.head % 4 == to_block;
     const std::int64_t shift = streaming ? how.head : to_block;
     for_each_block(a.count, shift, [&](std::int64_t begin, std::int64_t end) {

@@ -56,15 +56,31 @@ NORMDROP_INLINE FloatSlopes float_slopes(const FloatStats& stats, double inv_std
           usable};
 }
 
-// Whether any of the first gradients is large enough to keep all rounding above underflow.
+// Whether the largest of the first values keeps all rounding above underflow and products in range.
+// Without branches on values: this is asked of every row.
 NORMDROP_INLINE bool has_ordinary_size(const float* values, std::int64_t length) {
-  const std::int64_t looked_at = length < 64 ? length : 64;
-  float largest = 0.0f;
-  for (std::int64_t i = 0; i < looked_at; ++i) {
-    const float magnitude = values[i] < 0.0f ? -values[i] : values[i];
-    largest = magnitude > largest ? magnitude : largest;
+  using bits = int __attribute__((vector_size(vector_bytes)));
+  const float_group zero{};
+  float_group largest{};
+  for_each_group(length < 64 ? length : 64,
+                 [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+    const float_group value = load_float(values + i, extent);
+    NORMDROP_EACH_FLOAT_PART {
+      const f32 part = value.part[p];
+      const f32 magnitude = part < zero.part[p] ? -part : part;
+      largest.part[p] = magnitude > largest.part[p] ? magnitude : largest.part[p];
+    }
+  });
+  bits found{};  // bit 0: a value of ordinary size, bit 1: one that is too large
+  NORMDROP_EACH_FLOAT_PART {
+    const f32 part = largest.part[p];
+    found |= ((part >= 0x1p-60f) & 1) | ((part > 0x1p+40f) & 2);
   }
-  return largest >= 0x1p-60f && largest <= 0x1p+40f;
+  int lane[vector_bytes / 4];
+  std::memcpy(lane, &found, sizeof found);
+  int all = 0;
+  for (const int flags : lane) all |= flags;
+  return all == 1;
 }
 
 // Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.

@@ -77,7 +77,7 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
 
 Writing writing_of_rows(const LayerNormForward& a) {
   if (a.dtype != DType::float32) return {};
-  return writing_of(a.y, a.y_outer_stride * 4, a.outer * a.reduced * 4);
+  return writing_of(a.y, a.reduced, a.y_outer_stride * 4, a.outer * a.reduced * 4);
 }
 
 void forward_short_rows(const LayerNormForward& a) {
@@ -85,9 +85,8 @@ void forward_short_rows(const LayerNormForward& a) {
   const std::int64_t most = cpu::tuning::short_rows_at_once;
   const std::int64_t per_task = fitting < 1 ? 1 : (fitting < most ? fitting : most);
   const std::int64_t tasks = (a.outer + per_task - 1) / per_task;
-  const Writing of_rows = writing_of_rows(a);
+  const Writing how = writing_of_rows(a);
   with_length<false>(a.reduced, [&](auto length) {
-    const Writing how = of_rows.of(length);
     parallel_for(tasks, a.reduced * per_task, [&](std::int64_t task) {
       const std::int64_t first = task * per_task;
       forward_few_rows(a, first, a.outer - first < per_task ? a.outer - first : per_task, length,
@@ -217,6 +216,11 @@ void backward_rows(const LayerNormBackward& a) {
   const std::int64_t width = padded(a.reduced) + group_size;  // a last group may begin anywhere
   const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * width;  // float64: and their errors
   Scratch<double> partial(parameters ? slots.count * per_slot : 0);
+  bool weight_suits_float = true;
+  if constexpr (sizeof(T) == 4) {
+    weight_suits_float =
+        a.weight == nullptr || has_ordinary_size(static_cast<const float*>(a.weight), a.reduced);
+  }
   parallel_for(slots.count, slots.rows * a.reduced, [&](std::int64_t slot) {
     double* grad_weight = parameters ? &partial[slot * per_slot] : nullptr;
     double* grad_bias = parameters ? grad_weight + width : nullptr;
@@ -224,12 +228,12 @@ void backward_rows(const LayerNormBackward& a) {
     const std::int64_t end = slots.end(slot, a.outer);
     for (std::int64_t row = slots.begin(slot); row < end; row += rows_together) {
       const std::int64_t left = end - row;
-      RowsBackward<T> rows{a, row};
+      const RowsBackward<T> rows{a, row, weight_suits_float};
       if (left >= rows_together) {
         rows.template run<rows_together>(grad_weight, grad_bias);
       } else {
         for (std::int64_t k = 0; k < left; ++k) {
-          RowsBackward<T>{a, row + k}.template run<1>(grad_weight, grad_bias);
+          RowsBackward<T>{a, row + k, weight_suits_float}.template run<1>(grad_weight, grad_bias);
         }
       }
     }

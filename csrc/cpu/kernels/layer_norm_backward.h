@@ -17,6 +17,7 @@ template <class T>
 struct RowsBackward {
   const LayerNormBackward& a;
   std::int64_t first;
+  bool weight_suits_float = false;
 
   static const T* at(const void* base, std::int64_t stride, std::int64_t row) {
     return static_cast<const T*>(base) + row * stride;
@@ -65,10 +66,8 @@ struct RowsBackward {
     FloatStats stats = float_stats(a.mean[first], a.inv_std[first]);
     if constexpr (sizeof(T) == 4) {
       stats.usable =
-          stats.usable &&
-          has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first), a.reduced) &&
-          (a.weight == nullptr ||
-           has_ordinary_size(static_cast<const float*>(a.weight), a.reduced));
+          stats.usable && weight_suits_float &&
+          has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first), a.reduced);
     }
     return stats;
   }
@@ -150,7 +149,8 @@ struct RowsBackward {
                                                           double* grad_bias) const {
     const float* weight = static_cast<const float*>(a.weight);
     const RowPointers<K> rows(*this, 0);
-    const Writing how = writing_of(a.grad_x, a.grad_x_outer_stride * 4, a.outer * a.reduced * 4);
+    const Writing how =
+        writing_of(a.grad_x, a.reduced, a.grad_x_outer_stride * 4, a.outer * a.reduced * 4);
     float_group centre[K];
     float_group inv_std[K];
     float_group offset[K];
@@ -170,6 +170,7 @@ struct RowsBackward {
       const float_group w = has_weight ? load_float(weight + i, extent) : float_group{};
       float_group sum_weight{};
       float_group sum_bias{};
+      float_group result[K];
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
         const float_group dy = load_float(rows.grad_output[k] + i, extent);
@@ -181,8 +182,11 @@ struct RowsBackward {
           sum_weight = multiply_add(dy, xh, sum_weight);
           sum_bias = sum_bias + dy;
         }
-        store(rows.grad_x[k] + i, multiply_add(g, slope_g[k], rest), extent, how);
+        result[k] = multiply_add(g, slope_g[k], rest);
       }
+      // Only now: with rows 4096 bytes apart a load seems to read what the row before just stored.
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) store(rows.grad_x[k] + i, result[k], extent, how);
       if constexpr (parameters) store(grad_weight + i, load(grad_weight + i) + widen(sum_weight));
       if constexpr (parameters) store(grad_bias + i, load(grad_bias + i) + widen(sum_bias));
     });
@@ -204,7 +208,7 @@ struct RowsBackward {
     FloatSlopes slopes[K];
     bool all_float = sizeof(T) == 4;
     for (int k = 0; k < K; ++k) {
-      const RowsBackward row{a, first + k};
+      const RowsBackward row{a, first + k, weight_suits_float};
       stats[k] = row.stats();
       if (stats[k].usable) sum[k] = row.float_sums(0, a.reduced, stats[k]);
       slopes[k] = stats[k].usable ? row.slopes(sum[k], stats[k]) : FloatSlopes{};
@@ -215,7 +219,7 @@ struct RowsBackward {
       if (all_float) return write_float<K>(stats, slopes, grad_weight, grad_bias);
     }
     for (int k = 0; k < K; ++k) {
-      const RowsBackward row{a, first + k};
+      const RowsBackward row{a, first + k, weight_suits_float};
       if constexpr (sizeof(T) == 4) {
         if (slopes[k].usable) {
           row.template write_float<1>(&stats[k], &slopes[k], grad_weight, grad_bias);

@@ -102,8 +102,8 @@ NORMDROP_INLINE SingleNormaliser single_normaliser(double_double mean, double in
   const auto centre = static_cast<float>(sum);
   const auto inv_std_high = static_cast<float>(inv_std);
   const double rest = (mean.high - static_cast<double>(centre)) + mean.low;
-  const bool usable =
-      has_fma & within(inv_std, 0x1p-30, 0x1p+30) & within(sum * inv_std, 0x1p-70, 8.0);
+  const bool usable = has_fma & within(inv_std, 0x1p-30, 0x1p+30) &
+                      ((sum == 0.0) | within(sum * inv_std, 0x1p-70, 8.0));
   return {centre, inv_std_high, static_cast<float>(inv_std - static_cast<double>(inv_std_high)),
           static_cast<float>(-rest * inv_std), usable};
 }
@@ -146,42 +146,6 @@ NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const 
     normalise_run_in_double<false>(x, y, length, n, weight, bias);
   } else {
     normalise_run_in_double<true>(x, y, length, n, weight, bias);
-  }
-}
-
-// A run with one weight and one bias for all elements: a channel.
-template <bool scaled, class T>
-NORMDROP_INLINE void normalise_channel_run(const T* x, T* y, std::int64_t length,
-                                           const Normaliser& n, double weight, double bias,
-                                           [[maybe_unused]] Writing how) {
-  if constexpr (sizeof(T) == 4) {
-    const group minus_mean = splat(-n.mean.high);
-    const double slope = n.inv_std.high * weight;
-    const group slopes = splat(slope);
-    const group shifts = splat(bias - n.mean.low * slope);
-    for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group near = add_by_fma(load(x + i, extent), minus_mean);
-      store(y + i, multiply_add(near, slopes, shifts), extent, how);
-    });
-    return;
-  }
-  const NormaliserGroups groups = groups_of<T>(n);
-  const group weights = splat(weight);
-  const group biases = splat(bias);
-  for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-    const group value = rescale<scaled>(load(x + i, extent), n.scale);
-    store(y + i, affine<T, true, true>(normalise<T>(value, groups), weights, biases), extent);
-  });
-}
-
-template <class T>
-NORMDROP_INLINE void normalise_channel_run(const T* x, T* y, std::int64_t length,
-                                           const Normaliser& n, double weight, double bias,
-                                           Writing how) {
-  if (n.scale == 1.0) {
-    normalise_channel_run<false>(x, y, length, n, weight, bias, how);
-  } else {
-    normalise_channel_run<true>(x, y, length, n, weight, bias, how);
   }
 }
 

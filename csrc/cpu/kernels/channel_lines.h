@@ -1,0 +1,202 @@
+// The passes that write batch norm's output, where one weight and one bias serve a whole channel:
+//   y = (x - mean) * slope + shift,  slope = inv_std * weight,  shift = bias
+// float32 in single precision where the numbers allow it: y = fma(x - centre, slope, shift), where
+// centre = float(mean), and what centre and slope lack of their exact values is added to the shift.
+// Off by the rounding of x - centre, of the shift and of y: below 2 units. Else, and in float64, in
+// double. The choice depends on the channel alone.
+#pragma once
+
+#include "cpu/kernels/normalise.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+struct DoubleLine {
+  double minus_mean;
+  double slope;
+  double shift;
+};
+
+NORMDROP_INLINE DoubleLine double_line(const Normaliser& n, double weight, double bias) {
+  const double slope = n.inv_std.high * weight;
+  return {-n.mean.high, slope, bias - n.mean.low * slope};
+}
+
+struct SingleLine {
+  float minus_centre;
+  float slope_high;
+  float slope_low;
+  float shift_high;
+  float shift_low;
+  bool usable;
+};
+
+NORMDROP_INLINE SingleLine single_line(const Normaliser& n, double weight, double bias) {
+  const SingleNormaliser single = single_normaliser(n.mean, n.inv_std.high);
+  const double slope = n.inv_std.high * weight;
+  const double rest = (n.mean.high - static_cast<double>(single.centre)) + n.mean.low;
+  const double shift = bias - rest * slope;
+  const auto slope_high = static_cast<float>(slope);
+  const auto shift_high = static_cast<float>(shift);
+  const bool usable = single.usable & ((slope == 0.0) | within(slope, 0x1p-60, 0x1p+60)) &
+                      within(shift, 0.0, 0x1p+100);
+  return {-single.centre,
+          slope_high,
+          static_cast<float>(slope - static_cast<double>(slope_high)),
+          shift_high,
+          static_cast<float>(shift - static_cast<double>(shift_high)),
+          usable};
+}
+
+struct SingleLineGroups {
+  float_group minus_centre;
+  float_group slope_high;
+  float_group slope_low;
+  float_group shift_high;
+  float_group shift_low;
+};
+
+NORMDROP_INLINE float_group on_line(float_group x, const SingleLineGroups& line) {
+  const float_group near = x + line.minus_centre;
+  const float_group rest = multiply_add(near, line.slope_low, line.shift_low);
+  return multiply_add(near, line.slope_high, line.shift_high + rest);
+}
+
+NORMDROP_INLINE group on_line(group x, group minus_mean, group slope, group shift) {
+  return multiply_add(add_by_fma(x, minus_mean), slope, shift);
+}
+
+// Writes runs of one channel.
+template <class T>
+class ChannelPass {
+ public:
+  ChannelPass(const Normaliser& n, double weight, double bias, Writing how)
+      : n_(n), weight_(weight), bias_(bias), how_(how) {
+    if constexpr (sizeof(T) == 4) single_ = single_line(n, weight, bias);
+  }
+
+  template <class Length>
+  NORMDROP_LAMBDA_INLINE void run(const T* x, T* y, Length length) const {
+    if constexpr (sizeof(T) == 4) {
+      single_.usable ? run_in_single(x, y, length) : run_in_double(x, y, length);
+    } else {
+      n_.scale == 1.0 ? run_compensated<false>(x, y, length) : run_compensated<true>(x, y, length);
+    }
+  }
+
+ private:
+  template <class Length>
+  NORMDROP_LAMBDA_INLINE void run_in_single(const float* x, float* y, Length length) const {
+    const SingleLineGroups line{splat_float(single_.minus_centre), splat_float(single_.slope_high),
+                                splat_float(single_.slope_low), splat_float(single_.shift_high),
+                                splat_float(single_.shift_low)};
+    const Writing how = how_;
+    for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      store(y + i, on_line(load_float(x + i, extent), line), extent, how);
+    });
+  }
+
+  template <class Length>
+  NORMDROP_LAMBDA_INLINE void run_in_double(const float* x, float* y, Length length) const {
+    const DoubleLine line = double_line(n_, weight_, bias_);
+    const group minus_mean = splat(line.minus_mean);
+    const group slope = splat(line.slope);
+    const group shift = splat(line.shift);
+    const Writing how = how_;
+    for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      store(y + i, on_line(load(x + i, extent), minus_mean, slope, shift), extent, how);
+    });
+  }
+
+  template <bool scaled, class Length>
+  NORMDROP_LAMBDA_INLINE void run_compensated(const double* x, double* y, Length length) const {
+    const NormaliserGroups groups = groups_of<double>(n_);
+    const group weights = splat(weight_);
+    const group biases = splat(bias_);
+    for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const group value = rescale<scaled>(load(x + i, extent), n_.scale);
+      store(y + i, affine<double, true, true>(normalise<double>(value, groups), weights, biases),
+            extent);
+    });
+  }
+
+  Normaliser n_;
+  double weight_;
+  double bias_;
+  Writing how_;
+  SingleLine single_{};
+};
+
+// float32: the lines of neighbouring channels as arrays, for rows of channels.
+class ChannelLines {
+ public:
+  explicit ChannelLines(std::int64_t channels)
+      : channels_(channels),
+        width_((channels + group_size - 1) / group_size * group_size),
+        doubles_(3 * width_ + group_size),
+        floats_(6 * width_ + group_size) {
+    for (std::int64_t i = 0; i < 3 * width_ + group_size; ++i) doubles_[i] = 0.0;
+    for (std::int64_t i = 0; i < 6 * width_ + group_size; ++i) floats_[i] = 0.0f;
+  }
+
+  // Different channels may be set at the same time.
+  void set(std::int64_t channel, const Normaliser& n, double weight, double bias) {
+    const DoubleLine line = double_line(n, weight, bias);
+    doubles_[channel] = line.minus_mean;
+    doubles_[width_ + channel] = line.slope;
+    doubles_[2 * width_ + channel] = line.shift;
+    const SingleLine single = single_line(n, weight, bias);
+    float* at = floats_.data() + channel;
+    at[0] = single.minus_centre;
+    at[width_] = single.slope_high;
+    at[2 * width_] = single.slope_low;
+    at[3 * width_] = single.shift_high;
+    at[4 * width_] = single.shift_low;
+    at[5 * width_] = single.usable ? 1.0f : 0.0f;
+  }
+
+  // After the last set(): whether no channel needs doubles.
+  void close() {
+    all_in_single_ = true;
+    for (std::int64_t c = 0; c < channels_; ++c) {
+      all_in_single_ = all_in_single_ && floats_[5 * width_ + c] != 0.0f;
+    }
+  }
+
+  // Channels [begin, begin + count) of a row.
+  NORMDROP_LAMBDA_INLINE void write(const float* x, float* y, std::int64_t begin,
+                                    std::int64_t count, Writing how) const {
+    const float* lines = floats_.data() + begin;
+    const std::int64_t width = width_;
+    const bool all = all_in_single_;
+    for_each_group_after(how.head, count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      const float* at = lines + j;
+      const SingleLineGroups line{load_float(at), load_float(at + width),
+                                  load_float(at + 2 * width), load_float(at + 3 * width),
+                                  load_float(at + 4 * width)};
+      const float_group single = on_line(load_float(x + j, extent), line);
+      if (__builtin_expect(all, 1)) return store(y + j, single, extent, how);
+      write_mixed(load(x + j, extent), y + j, begin + j, extent.count, single);
+    });
+  }
+
+ private:
+  // A group of channels of which some are done in double.
+  __attribute__((noinline)) void write_mixed(group x, float* y, std::int64_t channel, int count,
+                                             float_group single) const {
+    const double* at = doubles_.data() + channel;
+    const float* usable = floats_.data() + 5 * width_ + channel;
+    float in_single[group_size];
+    float in_double[group_size];
+    store_float(in_single, single);
+    store(in_double, on_line(x, load(at), load(at + width_), load(at + 2 * width_)));
+    for (int i = 0; i < count; ++i) y[i] = usable[i] != 0.0f ? in_single[i] : in_double[i];
+  }
+
+  std::int64_t channels_;
+  std::int64_t width_;
+  Scratch<double> doubles_;
+  Scratch<float> floats_;
+  bool all_in_single_ = false;
+};
+
+}  // namespace normdrop::NORMDROP_ISA
