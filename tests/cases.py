@@ -222,6 +222,7 @@ def adversarial_rows(dtype: npt.DTypeLike, length: int = 769) -> list[Row]:
         Row("first_element_1e30", _with(noise, 0, 1e30)),
         Row("last_element_1e30", _with(noise, -1, 1e30)),
         Row("both_ends_opposite_1e6", _with(_with(noise, 0, 1e6), -1, -1e6)),
+        Row("outliers_at_both_ends_cancel", _both_ends(noise, 3, 1e6)),
         Row("near_1e37", noise * 1e37),
         Row("all_near_3e38", 3e38 + noise * 1e36),
         Row("tiny_1e-30", noise * 1e-30),
@@ -277,6 +278,13 @@ CONSTANTS = [
     0.0, -0.0, 0.1, 1.0, -1.0, 100.0, 1234.0, 1e7 + 1, -16777217.0, 1 / 3, 1e-30, 1e30, 3.3e38,
     2.0**20 * (1 + 2.0**-23), 1e-40,
 ]  # fmt: skip
+
+
+def _both_ends(values: Array, count: int, outlier: float) -> Array:
+    copy = np.array(values, np.float64)
+    copy[:count] = outlier
+    copy[-count:] = -outlier
+    return copy
 
 
 def _with(values: Array, position: int, value: float) -> Array:

@@ -1,8 +1,8 @@
 // Mean and sum of squared deviations of runs of elements, to about 2^-50 relative to the standard
 // deviation (not to the mean), and what a normalising pass needs of them.
 //
-// float32: doubles hold every element and difference; deviations are taken from a centre (the mean
-//   of the first elements) in one pass, and the centre's distance from the mean is taken out.
+// float32: doubles hold every element and difference; deviations are taken from a centre (one of the
+//   first elements) in one pass, and the centre's distance from the mean is taken out.
 // float64: the mean is summed in double-double, then a second pass takes the deviations.
 // A run longer than a chunk is cut by its shape; chunks are merged in order.
 #pragma once
@@ -35,16 +35,21 @@ NORMDROP_INLINE group rescale(group value, double scale) {
   return value;
 }
 
-// The mean of the first four elements, or the first alone. Among n elements, the mean of k of them
-// lies within sqrt(n / k) standard deviations of the mean of all (Cauchy-Schwarz), so the closing
-// subtraction costs a chunk of 4096 at most 12 of a double's 53 bits, whatever its values.
+// The median of the first three elements: cheap, and one outlier cannot move it. See deviation_sums
+// for the rows that begin with more of them.
 template <bool scaled, class T>
 NORMDROP_INLINE double centre_of(const Runs<T>& in) {
-  const auto at = [&](int i) NORMDROP_LAMBDA_INLINE {
-    const double value = static_cast<double>(in.x[i]);
-    return scaled ? value * in.scale : value;
-  };
-  return in.length < 4 ? at(0) : ((at(0) + at(1)) + (at(2) + at(3))) * 0.25;
+  T centre = in.x[0];
+  if (in.length * in.runs >= 3) {
+    const T a = in.x[in.length > 1 ? 1 : in.stride];
+    const T b = in.x[in.length > 2 ? 2 : (in.length > 1 ? in.stride : 2 * in.stride)];
+    const T low = a < centre ? a : centre;
+    const T high = a < centre ? centre : a;
+    const T below_high = b < high ? b : high;
+    centre = low < below_high ? below_high : low;
+  }
+  const double value = static_cast<double>(centre);
+  return scaled ? value * in.scale : value;
 }
 
 // Sums of deviations from a centre, and of their squares.
@@ -55,8 +60,8 @@ struct DeviationSums {
 };
 
 template <bool scaled, class Length>
-NORMDROP_INLINE DeviationSums deviation_sums(const Runs<float>& in, Length length) {
-  const double centre = centre_of<scaled>(in);
+NORMDROP_INLINE DeviationSums deviation_sums_about(const Runs<float>& in, Length length,
+                                                   double centre) {
   const group minus_centre = splat(-centre);
   group deviation = splat(0.0);
   group square = splat(0.0);
@@ -69,6 +74,24 @@ NORMDROP_INLINE DeviationSums deviation_sums(const Runs<float>& in, Length lengt
     });
   }
   return {centre, sum_of_lanes(deviation), sum_of_lanes(square)};
+}
+
+template <bool scaled>
+static __attribute__((noinline)) DeviationSums deviation_sums_again(const Runs<float>& in,
+                                                                    double centre) {
+  return deviation_sums_about<scaled>(in, any_length{in.length}, centre);
+}
+
+// From a centre that turns out to lie over 4 standard deviations off, the sums are taken again from
+// the mean: elements next to the mean would notice the digits that the long way there costs.
+template <bool scaled, class Length>
+NORMDROP_INLINE DeviationSums deviation_sums(const Runs<float>& in, Length length) {
+  const DeviationSums sums = deviation_sums_about<scaled>(in, length, centre_of<scaled>(in));
+  const double count = static_cast<double>(in.runs * in.length);
+  if (__builtin_expect(17.0 * sums.total * sums.total > 16.0 * count * sums.square, 0)) {
+    return deviation_sums_again<scaled>(in, sums.centre + sums.total / count);
+  }
+  return sums;
 }
 
 // What is left of the squares once the centre's distance from the mean is taken out.
