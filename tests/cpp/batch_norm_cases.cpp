@@ -248,13 +248,13 @@ void backward_far(const Context& context) {
 
 // Outputs that are written past the caches: rows of channels, few channels and many; rows on
 // 64-byte boundaries with and without a gap.
-template <class T>
-void backward_streamed(const Context& context) {
+template <class Problem, class T>
+void run_streamed(const Context& context) {
   Memory memory;
-  const Variants variants(sizeof(T), 2);
+  const Variants variants(sizeof(T), std::is_same_v<Problem, Backward<T>> ? 2 : 0);
   const std::int64_t elements = tuning::streamed_output_bytes / std::int64_t{sizeof(T)};
   const auto run_all = [&](const Shape& shape, Data data, std::int64_t gap) {
-    Backward<T> problem(shape, data, gap == 0, false);
+    Problem problem(shape, data, gap == 0, false);
     for (const Variant& v : variants.streamed(gap)) run(context.table, memory, problem, v);
   };
   run_all({elements / 1024 + 1, 1024, 1}, Data::ordinary, 0);
@@ -263,6 +263,7 @@ void backward_streamed(const Context& context) {
   run_all({elements / 1021 + 1, 1021, 1}, Data::far_from_zero, 3);
   run_all({elements / 1008 + 1, 3, 336}, Data::ordinary, 16);
   run_all({elements / (64 * 144) + 1, 64, 144}, Data::far_from_zero, 0);
+  run_all({elements / (40 * 64) + 1, 40, 64}, Data::ordinary, 0);
 }
 
 }  // namespace
@@ -275,19 +276,21 @@ std::vector<Group> batch_norm_groups() {
       {"batch_norm_forward/limits/float64", run_limits<Forward<double>, double>},
       {"batch_norm_forward/far/float32", run_far<Forward<float>, float>},
       {"batch_norm_forward/far/float64", run_far<Forward<double>, double>},
+      {"batch_norm_forward/streamed/float32", run_streamed<Forward<float>, float>},
       {"batch_norm_inference/short/float32", run_short<Inference<float>, float>},
       {"batch_norm_inference/short/float64", run_short<Inference<double>, double>},
       {"batch_norm_inference/limits/float32", run_limits<Inference<float>, float>},
       {"batch_norm_inference/limits/float64", run_limits<Inference<double>, double>},
       {"batch_norm_inference/far/float32", run_far<Inference<float>, float>},
       {"batch_norm_inference/far/float64", run_far<Inference<double>, double>},
+      {"batch_norm_inference/streamed/float32", run_streamed<Inference<float>, float>},
       {"batch_norm_backward/short/float32", backward_short<float>},
       {"batch_norm_backward/short/float64", backward_short<double>},
       {"batch_norm_backward/limits/float32", backward_limits<float>},
       {"batch_norm_backward/limits/float64", backward_limits<double>},
       {"batch_norm_backward/far/float32", backward_far<float>},
       {"batch_norm_backward/far/float64", backward_far<double>},
-      {"batch_norm_backward/streamed/float32", backward_streamed<float>},
+      {"batch_norm_backward/streamed/float32", run_streamed<Backward<float>, float>},
   };
 }
 

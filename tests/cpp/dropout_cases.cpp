@@ -4,6 +4,7 @@
 
 #include "common/philox.h"
 #include "cpu/parallel.h"
+#include "cpu/tuning.h"
 #include "norm_arrays.h"
 
 namespace normdrop::driver {
@@ -138,6 +139,18 @@ void run_limits(const Context& context) {
   });
 }
 
+// Outputs that are written past the caches, from every place in a block of words.
+void run_streamed(const Context& context) {
+  Memory memory;
+  const Variants variants(sizeof(float), 0);
+  const std::int64_t count = cpu::tuning::streamed_output_bytes / std::int64_t{sizeof(float)} + 37;
+  for (const std::uint64_t first : {0, 1, 2, 3}) {
+    Problem<float> problem(count, DropoutDraw{17, 5, two_32 / 2, first});
+    for (const Variant& v : variants.streamed(0)) run(context.table, memory, problem, v);
+    if (context.quick) return;
+  }
+}
+
 }  // namespace
 
 std::vector<Group> dropout_groups() {
@@ -146,6 +159,7 @@ std::vector<Group> dropout_groups() {
       {"dropout/short/float64", run_short<Problem<double>, 8>},
       {"dropout/limits/float32", run_limits<Problem<float>, 4>},
       {"dropout/limits/float64", run_limits<Problem<double>, 8>},
+      {"dropout/streamed/float32", run_streamed},
       {"dropout_keep/short/uint8", run_short<KeepProblem, 1>},
       {"dropout_keep/limits/uint8", run_limits<KeepProblem, 1>},
   };

@@ -193,6 +193,26 @@ void backward_far(const Context& context) {
   }
 }
 
+// Outputs that are written past the caches: rows of one group and many, rows longer than a chunk,
+// few rows cut into chunks, and rows with a gap.
+template <class T>
+void forward_streamed(const Context& context) {
+  Memory memory;
+  const Variants variants(sizeof(T), 2);
+  const std::int64_t elements = tuning::streamed_output_bytes / std::int64_t{sizeof(T)};
+  const auto run_all = [&](std::int64_t length, Data data, std::int64_t gap) {
+    Forward<T> problem({elements / length + 2, length, 1}, data, gap == 0, data == Data::ordinary);
+    for (const Variant& v : variants.streamed(gap)) run(context.table, memory, problem, v);
+  };
+  run_all(1024, Data::ordinary, 0);
+  run_all(64, Data::ordinary, 0);
+  if (context.quick) return;
+  run_all(1021, Data::far_from_zero, 3);
+  run_all(48, Data::far_from_zero, 16);
+  run_all(6400, Data::ordinary, 0);
+  run_all(elements, Data::ordinary, 0);
+}
+
 // Rows of 1024 elements, and shorter ones with a gap, of an output that is written past the caches.
 template <class T>
 void backward_streamed(const Context& context) {
@@ -217,6 +237,7 @@ std::vector<Group> layer_norm_groups() {
       {"layer_norm_forward/limits/float64", forward_limits<double>},
       {"layer_norm_forward/far/float32", forward_far<float>},
       {"layer_norm_forward/far/float64", forward_far<double>},
+      {"layer_norm_forward/streamed/float32", forward_streamed<float>},
       {"layer_norm_backward/short/float32", backward_short<float>},
       {"layer_norm_backward/short/float64", backward_short<double>},
       {"layer_norm_backward/limits/float32", backward_limits<float>},
