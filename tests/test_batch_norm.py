@@ -337,6 +337,33 @@ def test_nan_and_infinity_spoil_their_own_channel_only(shape, axis, bad, dtype):
     assert np.flatnonzero(np.isnan(stats.inv_std)).tolist() == [3]
 
 
+@pytest.mark.parametrize("axis", [1, 3])
+def test_infinity_in_inference_is_infinity(axis, dtype):
+    """Also where a slope has digits of both signs that its dtype does not hold, and at overflow."""
+    channels, largest = 12, float(np.finfo(dtype).max)
+    shape = (2, channels, 3, 5) if axis == 1 else (2, 3, 5, channels)
+    x = normal(shape, dtype)
+    x.reshape(-1)[::7] = np.inf
+    x.reshape(-1)[1::7] = -np.inf
+    x.reshape(-1)[2::7] = largest
+    weight = np.linspace(-3, 3, channels).astype(dtype)
+    bias = normal((channels,), dtype, "bias")
+    mean = normal((channels,), np.float64, "mean")
+    var = np.logspace(-14, 3, channels)
+    got = nd.batch_norm(x, mean, var, weight, bias, channel_axis=axis, eps=0.0)
+    lines = [1] * 4
+    lines[axis] = channels
+    with np.errstate(invalid="ignore", over="ignore"):
+        slope = weight.astype(np.longdouble) / np.sqrt(var.astype(np.longdouble))
+        exact = (x - mean.reshape(lines)) * slope.reshape(lines) + bias.reshape(lines)
+        expected = exact.astype(dtype)
+    assert_same_bits(np.isnan(got), np.isnan(expected))
+    infinite = np.isinf(expected) & (np.abs(exact) > 2 * np.longdouble(largest))
+    assert infinite.any()
+    assert_same_bits(got[infinite], expected[infinite])
+    assert np.isfinite(got[np.abs(exact) < largest / 2]).all()
+
+
 def test_nan_in_inference_stays_where_it_is(dtype):
     x, weight, bias, _ = case((5, 7, 11), 1, dtype)
     mean, var = running(7, dtype)

@@ -40,8 +40,8 @@ void write_chunk(const Arguments& a, std::int64_t channel, const ChunkPlan& plan
   const std::int64_t run = chunk / plan.chunks_per_run * plan.runs_per_chunk;
   const std::int64_t begin = chunk % plan.chunks_per_run * plan.length_per_chunk;
   T* y = static_cast<T*>(a.y) + channel * a.inner + run * a.y_batch_stride + begin;
-  const ChannelPass<T> pass(n, parameter<T>(a.weight, channel, 1.0),
-                            parameter<T>(a.bias, channel, 0.0), writing_of_runs<T>(a));
+  const ChannelPass<T, true> pass(n, parameter<T>(a.weight, channel, 1.0),
+                                  parameter<T>(a.bias, channel, 0.0), writing_of_runs<T>(a));
   const std::int64_t y_stride = a.y_batch_stride;
   const auto write = [&](auto length) NORMDROP_LAMBDA_INLINE {
     for (std::int64_t r = 0; r < part.runs; ++r) {
@@ -102,8 +102,8 @@ struct ColumnParameter {
   }
 };
 
-// Rows of channels, whose normalisers come from normaliser(channel).
-template <class T, class Arguments, class NormaliserAt>
+// Rows of channels, whose normalisers come from normaliser_at(channel).
+template <class T, bool finite, class Arguments, class NormaliserAt>
 void write_rows(const Arguments& a, NormaliserAt&& normaliser_at) {
   if constexpr (sizeof(T) == 4) {
     ChannelLines lines(a.channels);
@@ -114,8 +114,9 @@ void write_rows(const Arguments& a, NormaliserAt&& normaliser_at) {
     const Writing how = writing_of(a.y, a.channels, a.y_batch_stride * 4, a.batch * a.channels * 4);
     for_each_row_tile(a.batch, a.channels,
                       [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
-      lines.write(static_cast<const float*>(a.x) + row * a.x_batch_stride + begin,
-                  static_cast<float*>(a.y) + row * a.y_batch_stride + begin, begin, count, how);
+      lines.template write<finite>(static_cast<const float*>(a.x) + row * a.x_batch_stride + begin,
+                                   static_cast<float*>(a.y) + row * a.y_batch_stride + begin, begin,
+                                   count, how);
     });
   } else {
     ColumnNormalisers normalisers(a.channels);
@@ -124,9 +125,9 @@ void write_rows(const Arguments& a, NormaliserAt&& normaliser_at) {
                       [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
       const ColumnParameter<T> weight{static_cast<const T*>(a.weight), 1.0, begin};
       const ColumnParameter<T> bias{static_cast<const T*>(a.bias), 0.0, begin};
-      normalise_columns(static_cast<const T*>(a.x) + row * a.x_batch_stride + begin,
-                        static_cast<T*>(a.y) + row * a.y_batch_stride + begin, count, normalisers,
-                        begin, weight, bias);
+      normalise_columns<finite>(static_cast<const T*>(a.x) + row * a.x_batch_stride + begin,
+                                static_cast<T*>(a.y) + row * a.y_batch_stride + begin, count,
+                                normalisers, begin, weight, bias);
     });
   }
 }
@@ -189,7 +190,7 @@ template <class T>
 void forward_rows(const BatchNormForward& a) {
   Scratch<Moments> moments(a.channels);
   channel_moments_of_rows(a, moments.data(), T());
-  write_rows<T>(a, [&](std::int64_t channel) {
+  write_rows<T, true>(a, [&](std::int64_t channel) {
     const Normaliser n = finish(moments[channel], channel_runs<T>(a, channel), a.eps);
     report(a, channel, n);
     return n;
@@ -212,7 +213,7 @@ Normaliser running_normaliser(const BatchNormInference& a, std::int64_t channel)
 template <class T>
 void inference(const BatchNormInference& a) {
   if (a.inner == 1) {
-    return write_rows<T>(a, [&](std::int64_t c) { return running_normaliser(a, c); });
+    return write_rows<T, false>(a, [&](std::int64_t c) { return running_normaliser(a, c); });
   }
   const Writing how = writing_of_runs<T>(a);
   parallel_for(a.batch * a.channels, a.inner, [&](std::int64_t task) {
@@ -220,8 +221,9 @@ void inference(const BatchNormInference& a) {
     const std::int64_t row = task / a.channels;
     const T* x = static_cast<const T*>(a.x) + row * a.x_batch_stride + channel * a.inner;
     T* y = static_cast<T*>(a.y) + row * a.y_batch_stride + channel * a.inner;
-    const ChannelPass<T> pass(running_normaliser(a, channel), parameter<T>(a.weight, channel, 1.0),
-                              parameter<T>(a.bias, channel, 0.0), how);
+    const ChannelPass<T, false> pass(running_normaliser(a, channel),
+                                     parameter<T>(a.weight, channel, 1.0),
+                                     parameter<T>(a.bias, channel, 0.0), how);
     pass.run(x, y, any_length{a.inner});
   });
 }

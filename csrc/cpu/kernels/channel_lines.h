@@ -37,7 +37,7 @@ NORMDROP_INLINE SingleLine single_line(const Normaliser& n, double weight, doubl
   const double shift = bias - rest * slope;
   const auto slope_high = static_cast<float>(slope);
   const auto shift_high = static_cast<float>(shift);
-  const bool usable = single.usable & ((slope == 0.0) | within(slope, 0x1p-60, 0x1p+60)) &
+  const bool usable = single.usable & ((slope == 0.0) | within(slope, 0x1p-60, 0x1p+20)) &
                       within(shift, 0.0, 0x1p+100);
   return {-single.centre,
           slope_high,
@@ -55,10 +55,19 @@ struct SingleLineGroups {
   float_group shift_low;
 };
 
+// With `finite`, as in training, x holds no inf: its two products would be of opposite signs.
+template <bool finite>
 NORMDROP_INLINE float_group on_line(float_group x, const SingleLineGroups& line) {
   const float_group near = x + line.minus_centre;
   const float_group rest = multiply_add(near, line.slope_low, line.shift_low);
-  return multiply_add(near, line.slope_high, line.shift_high + rest);
+  float_group y = multiply_add(near, line.slope_high, line.shift_high + rest);
+  if constexpr (!finite) {
+    const float_group product = near * line.slope_high;
+    NORMDROP_EACH_FLOAT_PART {
+      y.part[p] = near.part[p] - near.part[p] == f32{} ? y.part[p] : product.part[p];
+    }
+  }
+  return y;
 }
 
 NORMDROP_INLINE group on_line(group x, group minus_mean, group slope, group shift) {
@@ -66,7 +75,7 @@ NORMDROP_INLINE group on_line(group x, group minus_mean, group slope, group shif
 }
 
 // Writes runs of one channel.
-template <class T>
+template <class T, bool finite>
 class ChannelPass {
  public:
   ChannelPass(const Normaliser& n, double weight, double bias, Writing how)
@@ -91,7 +100,7 @@ class ChannelPass {
                                 splat_float(single_.shift_low)};
     const Writing how = how_;
     for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      store(y + i, on_line(load_float(x + i, extent), line), extent, how);
+      store(y + i, on_line<finite>(load_float(x + i, extent), line), extent, how);
     });
   }
 
@@ -114,8 +123,8 @@ class ChannelPass {
     const group biases = splat(bias_);
     for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const group value = rescale<scaled>(load(x + i, extent), n_.scale);
-      store(y + i, affine<double, true, true>(normalise<double>(value, groups), weights, biases),
-            extent);
+      const normalised high_low = normalise<double, finite>(value, groups);
+      store(y + i, affine<double, true, true>(high_low, weights, biases), extent);
     });
   }
 
@@ -163,6 +172,7 @@ class ChannelLines {
   }
 
   // Channels [begin, begin + count) of a row.
+  template <bool finite>
   NORMDROP_LAMBDA_INLINE void write(const float* x, float* y, std::int64_t begin,
                                     std::int64_t count, Writing how) const {
     const float* lines = floats_.data() + begin;
@@ -173,7 +183,7 @@ class ChannelLines {
       const SingleLineGroups line{load_float(at), load_float(at + width),
                                   load_float(at + 2 * width), load_float(at + 3 * width),
                                   load_float(at + 4 * width)};
-      const float_group single = on_line(load_float(x + j, extent), line);
+      const float_group single = on_line<finite>(load_float(x + j, extent), line);
       if (__builtin_expect(all, 1)) return store(y + j, single, extent, how);
       write_mixed(load(x + j, extent), y + j, begin + j, extent.count, single);
     });

@@ -221,15 +221,16 @@ class ColumnNormalisers {
   bool scaled_ = false;
 };
 
-// weight_at(j, extent) and bias_at(j, extent) give the parameters of the columns from j on.
-template <bool scaled, class T, class WeightAt, class BiasAt>
+// weight_at(j, extent) and bias_at(j, extent) give the parameters of the columns from j on; for
+// `finite` see normalise.
+template <bool scaled, bool finite, class T, class WeightAt, class BiasAt>
 NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
                                        const ColumnNormalisers::Arrays& n, WeightAt&& weight_at,
                                        BiasAt&& bias_at) {
   for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
     group value = load(x + j, extent);
     if constexpr (scaled) value = value * n.scales(j);
-    const normalised high_low = normalise<T>(value, n.groups(j));
+    const normalised high_low = normalise<T, finite>(value, n.groups(j));
     store(y + j, affine<T, true, true>(high_low, weight_at(j, extent), bias_at(j, extent)), extent);
   });
 }
@@ -253,14 +254,14 @@ NORMDROP_INLINE void for_each_row_tile(std::int64_t rows, std::int64_t columns, 
   });
 }
 
-template <class T, class WeightAt, class BiasAt>
+template <bool finite = true, class T, class WeightAt, class BiasAt>
 NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
                                        const ColumnNormalisers& n, std::int64_t begin,
                                        WeightAt&& weight_at, BiasAt&& bias_at) {
   if (n.scaled()) {
-    normalise_columns<true>(x, y, columns, n.arrays(begin), weight_at, bias_at);
+    normalise_columns<true, finite>(x, y, columns, n.arrays(begin), weight_at, bias_at);
   } else {
-    normalise_columns<false>(x, y, columns, n.arrays(begin), weight_at, bias_at);
+    normalise_columns<false, finite>(x, y, columns, n.arrays(begin), weight_at, bias_at);
   }
 }
 

@@ -29,7 +29,8 @@ NORMDROP_INLINE NormaliserGroups groups_of(const Normaliser& n) {
   return {splat(-n.mean.high), splat(-low), splat(n.inv_std.high), splat(n.inv_std.low)};
 }
 
-template <class T>
+// With `finite`, as in training, no x^ is inf: what such a high part lacks would be NaN.
+template <class T, bool finite = true>
 NORMDROP_INLINE normalised normalise(group x, const NormaliserGroups& n) {
   if constexpr (sizeof(T) == 4) {
     const group near = add_by_fma(x, n.minus_mean_high);
@@ -37,9 +38,13 @@ NORMDROP_INLINE normalised normalise(group x, const NormaliserGroups& n) {
   }
   const group deviation = (x + n.minus_mean_high) + n.minus_mean_low;
   const group high = deviation * n.inv_std_high;
-  if constexpr (!has_fma) return {high, deviation * n.inv_std_low};
-  const group rest = multiply_subtract(deviation, n.inv_std_high, high);
-  return {high, multiply_add(deviation, n.inv_std_low, rest)};
+  group rest{};
+  if constexpr (has_fma) rest = multiply_subtract(deviation, n.inv_std_high, high);
+  group low = multiply_add(deviation, n.inv_std_low, rest);
+  if constexpr (!finite) {
+    NORMDROP_EACH_PART { low.part[p] = high.part[p] - high.part[p] == f64{} ? low.part[p] : f64{}; }
+  }
+  return {high, low};
 }
 
 // x^ * weight + bias, with either left out.
