@@ -303,7 +303,7 @@ NORMDROP_INLINE void for_each_group_after(int head, any_length run, Body&& body)
   for_each_group_after(head, run.length, body);
 }
 
-// Short runs are never cut; see writing_of.
+// Short runs are never cut.
 template <int full_groups, bool has_rest, class Body>
 NORMDROP_INLINE void for_each_group_after(int, short_length<full_groups, has_rest> run,
                                           Body&& body) {

@@ -127,6 +127,11 @@ NORMDROP_INLINE void stream_float(float* target, float_group value) {
 struct Writing {
   bool streaming = false;
   int head = 0;
+  // The rest of a long run may be a short one, which is not cut; see for_each_group_after.
+  template <class Length>
+  NORMDROP_LAMBDA_INLINE Writing of(Length) const {
+    return Length::is_short && head > 0 ? Writing{} : *this;
+  }
 };
 
 template <class Extent>

@@ -264,6 +264,7 @@ void run_streamed(const Context& context) {
   run_all({elements / 1008 + 1, 3, 336}, Data::ordinary, 16);
   run_all({elements / (64 * 144) + 1, 64, 144}, Data::far_from_zero, 0);
   run_all({elements / (40 * 64) + 1, 40, 64}, Data::ordinary, 0);
+  run_all({elements / (9 * 4112) + 1, 9, 4112}, Data::ordinary, 0);  // a chunk and a short rest
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ class ChannelPass {
     const SingleLineGroups line{splat_float(single_.minus_centre), splat_float(single_.slope_high),
                                 splat_float(single_.slope_low), splat_float(single_.shift_high),
                                 splat_float(single_.shift_low)};
-    const Writing how = how_;
+    const Writing how = how_.of(length);
     for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       store(y + i, on_line<finite>(load_float(x + i, extent), line), extent, how);
     });
@@ -110,7 +110,7 @@ class ChannelPass {
     const group minus_mean = splat(line.minus_mean);
     const group slope = splat(line.slope);
     const group shift = splat(line.shift);
-    const Writing how = how_;
+    const Writing how = how_.of(length);
     for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       store(y + i, on_line(load(x + i, extent), minus_mean, slope, shift), extent, how);
     });
