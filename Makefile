@@ -58,7 +58,8 @@ test-sanitize: $(VENV)/test.stamp
 	$(BIN)/cmake -S . -B build/driver-sanitized -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 		-DNORMDROP_BUILD_DRIVER=ON -DNORMDROP_SANITIZE=address,undefined -DNORMDROP_CUDA=OFF
 	$(BIN)/cmake --build build/driver-sanitized
-	build/driver-sanitized/normdrop_driver
+	build/driver-sanitized/normdrop_driver --list | sed 's|.*/|/|' | sort -u | \
+		xargs -P 2 -I BACKEND build/driver-sanitized/normdrop_driver --only BACKEND
 
 bench: $(VENV)/demo.stamp
 	$(BIN)/normdrop bench --json bench/results/latest.json --plot bench/results/latest.png
