@@ -59,7 +59,7 @@ test-sanitize: $(VENV)/test.stamp
 		-DNORMDROP_BUILD_DRIVER=ON -DNORMDROP_SANITIZE=address,undefined -DNORMDROP_CUDA=OFF
 	$(BIN)/cmake --build build/driver-sanitized
 	build/driver-sanitized/normdrop_driver --list | sed 's|.*/|/|' | sort -u | \
-		xargs -P 2 -I BACKEND build/driver-sanitized/normdrop_driver --only BACKEND
+		OMP_WAIT_POLICY=passive xargs -P 2 -I BACKEND build/driver-sanitized/normdrop_driver --only BACKEND
 
 bench: $(VENV)/demo.stamp
 	$(BIN)/normdrop bench --json bench/results/latest.json --plot bench/results/latest.png
