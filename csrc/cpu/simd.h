@@ -303,6 +303,42 @@ NORMDROP_INLINE void for_each_group_after(int head, any_length run, Body&& body)
   for_each_group_after(head, run.length, body);
 }
 
+// As above with body(i, extent, value) for value = load(i, extent), which comes a group ahead: a load
+// that lies a little behind the latest store, give or take multiples of 4096 bytes, seems to the
+// processor to read what was stored and waits for it. Loads before the store do not.
+template <class Load, class Body>
+NORMDROP_INLINE void for_each_group_ahead(int head, any_length run, Load&& load, Body&& body) {
+  const std::int64_t length = run.length;
+  std::int64_t i = 0;
+  if (head > 0) {
+    const last_group first{length < head ? static_cast<int>(length) : head};
+    body(i, first, load(i, first));
+    i = first.count;
+  }
+  if (i + group_size <= length) {
+    auto next = load(i, full_group{});
+    for (; i + 2 * group_size <= length; i += group_size) {
+      const auto value = next;
+      next = load(i + group_size, full_group{});
+      body(i, full_group{}, value);
+    }
+    body(i, full_group{}, next);
+    i += group_size;
+  }
+  if (i < length) {
+    const last_group rest{static_cast<int>(length - i)};
+    body(i, rest, load(i, rest));
+  }
+}
+
+// Short runs are never cut, and unrolled anyway.
+template <int full_groups, bool has_rest, class Load, class Body>
+NORMDROP_INLINE void for_each_group_ahead(int, short_length<full_groups, has_rest> run, Load&& load,
+                                          Body&& body) {
+  for_each_group(run, [&](std::int64_t i, auto extent)
+                          NORMDROP_LAMBDA_INLINE { body(i, extent, load(i, extent)); });
+}
+
 // Short runs are never cut.
 template <int full_groups, bool has_rest, class Body>
 NORMDROP_INLINE void for_each_group_after(int, short_length<full_groups, has_rest> run,

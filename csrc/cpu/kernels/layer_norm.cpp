@@ -36,6 +36,9 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
   double total[most] = {};
   double square[most] = {};
   for (std::int64_t r = 0; r < rows; ++r) {
+    // The line that this row shares with the next one is not streamed: waiting for it would hold up
+    // the lines that are.
+    if (how.head > 0) __builtin_prefetch(y + r * y_stride + length.length, 1);
     const DeviationSums sums =
         deviation_sums<false>(Runs<float>{x + r * x_stride, 1, length.length, 0}, length);
     centre[r] = sums.centre;

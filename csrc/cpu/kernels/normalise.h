@@ -122,9 +122,13 @@ NORMDROP_INLINE void normalise_run_in_single(const float* x, float* y, Length le
   const float_group high_factor = splat_float(n.inv_std_high);
   const float_group low_factor = splat_float(n.inv_std_low);
   const float_group offset = splat_float(n.offset);
+  const auto load = [&](std::int64_t i, auto extent)
+                        NORMDROP_LAMBDA_INLINE { return load_float(x + i, extent); };
   for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
-    for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const float_group near = load_float(x + i, extent) + minus_centre;
+    for_each_group_ahead(how.head, length, load,
+                         [&](std::int64_t i, auto extent, float_group value)
+                             NORMDROP_LAMBDA_INLINE {
+      const float_group near = value + minus_centre;
       const float_group high = near * high_factor;
       const float_group error = multiply_subtract(near, high_factor, high);
       const float_group low = error + multiply_add(near, low_factor, offset);
