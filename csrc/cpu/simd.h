@@ -46,6 +46,11 @@ using f64 = double __attribute__((vector_size(vector_bytes)));
 using i64 = long long __attribute__((vector_size(vector_bytes)));
 using f32_half = float __attribute__((vector_size(vector_bytes / 2)));
 
+// The length of arrays that loops over whole groups may read and write.
+NORMDROP_INLINE std::int64_t padded(std::int64_t length) {
+  return (length + group_size - 1) / group_size * group_size;
+}
+
 struct group {
   f64 part[parts];
 };

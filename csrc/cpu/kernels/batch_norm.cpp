@@ -1,4 +1,5 @@
-// Forward of batch norm (Ioffe, Szegedy 2015) of x (batch, channels, inner), one mean and var per channel.
+// Forward of batch norm (Ioffe, Szegedy 2015) of x (batch, channels, inner), one mean and var per
+// channel.
 //   y = (x - mean) * inv_std * weight + bias
 // inner > 1 (NCHW): a channel at a time, its output written while it is in cache; chunks of
 //   channels are tasks where channels are few. inner == 1 (NHWC, 2-D): rows of channels, column
@@ -24,13 +25,6 @@ void report(const BatchNormForward& a, std::int64_t channel, const Normaliser& n
   a.inv_std[channel] = reported_inv_std(n);
 }
 
-// Channels' runs of float32: all begin at the same place of a cache line, or are not streamed.
-template <class T, class Arguments>
-Writing writing_of_runs(const Arguments& a) {
-  if (sizeof(T) != 4 || a.inner % group_size != 0) return {};
-  return writing_of(a.y, a.inner, a.y_batch_stride * 4, a.batch * a.channels * a.inner * 4);
-}
-
 // Writes the part of a channel that a chunk of its plan covers.
 template <class T, class Arguments>
 void write_chunk(const Arguments& a, std::int64_t channel, const ChunkPlan& plan,
@@ -41,7 +35,8 @@ void write_chunk(const Arguments& a, std::int64_t channel, const ChunkPlan& plan
   const std::int64_t begin = chunk % plan.chunks_per_run * plan.length_per_chunk;
   T* y = static_cast<T*>(a.y) + channel * a.inner + run * a.y_batch_stride + begin;
   const ChannelPass<T, true> pass(n, parameter<T>(a.weight, channel, 1.0),
-                                  parameter<T>(a.bias, channel, 0.0), writing_of_runs<T>(a));
+                                  parameter<T>(a.bias, channel, 0.0),
+                                  writing_of_runs<T>(a, a.y, a.y_batch_stride));
   const std::int64_t y_stride = a.y_batch_stride;
   const auto write = [&](auto length) NORMDROP_LAMBDA_INLINE {
     for (std::int64_t r = 0; r < part.runs; ++r) {
@@ -215,7 +210,7 @@ void inference(const BatchNormInference& a) {
   if (a.inner == 1) {
     return write_rows<T, false>(a, [&](std::int64_t c) { return running_normaliser(a, c); });
   }
-  const Writing how = writing_of_runs<T>(a);
+  const Writing how = writing_of_runs<T>(a, a.y, a.y_batch_stride);
   parallel_for(a.batch * a.channels, a.inner, [&](std::int64_t task) {
     const std::int64_t channel = task % a.channels;
     const std::int64_t row = task / a.channels;

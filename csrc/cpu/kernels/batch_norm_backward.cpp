@@ -146,10 +146,7 @@ void write_float_channels(const BatchNormBackward& a, std::int64_t first, std::i
   const std::int64_t x_stride = a.x_batch_stride;
   const std::int64_t grad_output_stride = a.grad_output_batch_stride;
   const std::int64_t grad_x_stride = a.grad_x_batch_stride;
-  const std::int64_t all_bytes = a.batch * a.channels * a.inner * 4;
-  const Writing how = a.inner % group_size == 0
-                          ? writing_of(a.grad_x, a.inner, a.grad_x_batch_stride * 4, all_bytes)
-                          : Writing{};
+  const Writing how = writing_of_runs<float>(a, a.grad_x, a.grad_x_batch_stride);
   with_length(a.inner, [&](auto length) NORMDROP_LAMBDA_INLINE {
     for (std::int64_t row = begin; row < end; ++row) {
       for (std::int64_t c = 0; c < count; ++c) {

@@ -140,7 +140,7 @@ class ChannelLines {
  public:
   explicit ChannelLines(std::int64_t channels)
       : channels_(channels),
-        width_((channels + group_size - 1) / group_size * group_size),
+        width_(padded(channels)),
         doubles_(3 * width_ + group_size),
         floats_(6 * width_ + group_size) {
     for (std::int64_t i = 0; i < 3 * width_ + group_size; ++i) doubles_[i] = 0.0;

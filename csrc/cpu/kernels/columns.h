@@ -17,11 +17,6 @@ struct Block {
   std::int64_t row_stride;
 };
 
-// Per-column accumulators, padded to whole groups.
-NORMDROP_INLINE std::int64_t padded(std::int64_t columns) {
-  return (columns + group_size - 1) / group_size * group_size;
-}
-
 // float32: each column's centre, from its first rows: the median of the means of every third row,
 // which one outlier cannot move. With at least 1 row in 4096 it lies within about 110 standard
 // deviations of the column's mean, which costs at most 14 of 53 bits.
