@@ -37,13 +37,13 @@ std::vector<Backend> list_backends() {
   std::vector<Backend> list;
 #if defined(NORMDROP_HAS_AVX512)
   list.push_back({"avx512", &avx512::op_table, runs_avx512(),
-                  "a processor with AVX-512 F, BW, CD, DQ and VL (x86-64-v4)"});
+                  "a processor with AVX-512 F, BW, CD, DQ and VL (x86-64-v4)", nullptr});
 #endif
 #if defined(NORMDROP_HAS_AVX2)
   list.push_back(
-      {"avx2", &avx2::op_table, runs_avx2(), "a processor with AVX2 and FMA (x86-64-v3)"});
+      {"avx2", &avx2::op_table, runs_avx2(), "a processor with AVX2 and FMA (x86-64-v3)", nullptr});
 #endif
-  list.push_back({"baseline", &baseline::op_table, true, "nothing"});
+  list.push_back({"baseline", &baseline::op_table, true, "nothing", nullptr});
   return list;
 }
 

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ops/device.h"
 #include "ops/op_table.h"
 
 namespace normdrop {
@@ -12,7 +13,8 @@ struct Backend {
   const char* name;
   const OpTable* table;
   bool usable;
-  const char* needs;  // what a machine must offer, for the message where it does not
+  const char* needs;          // what a machine must offer, for the message where it does not
+  const DeviceTable* device;  // null where the backend works in the host's memory
 };
 
 // All backends of this build, fastest first. The list never changes.

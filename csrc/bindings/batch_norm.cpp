@@ -84,6 +84,7 @@ template <class Arguments>
 void fill(Arguments* arguments, const Channels& channels, const Operand& x, const Operand& y,
           const Affine& affine, double eps) {
   arguments->dtype = channels.x.dtype;
+  arguments->parameter_dtype = channels.x.dtype;
   arguments->batch = channels.split.outer;
   arguments->channels = channels.count;
   arguments->inner = channels.split.inner;
@@ -200,6 +201,7 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
   py::object grad_bias = py::none();
   BatchNormBackward arguments{};
   arguments.dtype = channels.x.dtype;
+  arguments.parameter_dtype = channels.x.dtype;
   arguments.frozen = is_frozen;
   arguments.batch = channels.split.outer;
   arguments.channels = channels.count;
@@ -226,38 +228,14 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
   return py::make_tuple(result, grad_weight, grad_bias);
 }
 
-// One running statistic, checked, as (pointer, stride) of float32 or float64.
-struct Running {
-  ArrayView view;
-  double get(py::ssize_t i) const {
-    const char* at = view.data + i * view.strides[0];
-    float narrow;
-    double wide;
-    if (view.dtype == DType::float64) {
-      std::memcpy(&wide, at, sizeof wide);
-      return wide;
-    }
-    std::memcpy(&narrow, at, sizeof narrow);
-    return narrow;
-  }
-  void set(py::ssize_t i, double value) const {
-    char* at = view.data + i * view.strides[0];
-    const float narrow = static_cast<float>(value);
-    if (view.dtype == DType::float64) {
-      std::memcpy(at, &value, sizeof value);
-    } else {
-      std::memcpy(at, &narrow, sizeof narrow);
-    }
-  }
-};
-
-Running require_running(Name name, py::handle object, py::ssize_t channels) {
+// A running statistic to update.
+ArrayView require_running(Name name, py::handle object, py::ssize_t channels) {
   const ArrayView view = require_array(name, object);
   if (view.rank != 1 || view.shape[0] != channels) {
     fail_value(name, "must have shape " + shape_text(&channels, 1) + ", got " +
                          shape_text(view.shape, view.rank));
   }
-  return {optional_out(name, object, view)};
+  return optional_out(name, object, view);
 }
 
 void update_running_stats(py::handle running_mean, py::handle running_var, py::handle stats,
@@ -273,14 +251,13 @@ void update_running_stats(py::handle running_mean, py::handle running_var, py::h
   const ArrayView mean =
       require_statistic({function, "stats.mean"}, stats.attr("mean"), &channels, 1);
   const ArrayView var = require_statistic({function, "stats.var"}, stats.attr("var"), &channels, 1);
-  const Running target_mean = require_running({function, "running_mean"}, running_mean, channels);
-  const Running target_var = require_running({function, "running_var"}, running_var, channels);
-  require_no_overlap({function, "running_var"}, target_var.view, "running_mean", target_mean.view,
-                     false);
-  for (const Running* target : {&target_mean, &target_var}) {
+  const ArrayView target_mean = require_running({function, "running_mean"}, running_mean, channels);
+  const ArrayView target_var = require_running({function, "running_var"}, running_var, channels);
+  require_no_overlap({function, "running_var"}, target_var, "running_mean", target_mean, false);
+  for (const ArrayView* target : {&target_mean, &target_var}) {
     const Name name{function, target == &target_mean ? "running_mean" : "running_var"};
-    require_no_overlap(name, target->view, "stats.mean", mean, false);
-    require_no_overlap(name, target->view, "stats.var", var, false);
+    require_no_overlap(name, *target, "stats.mean", mean, false);
+    require_no_overlap(name, *target, "stats.var", var, false);
   }
   const double share = require_number({function, "momentum"}, momentum);
   if (!(share >= 0.0 && share <= 1.0)) {
@@ -297,14 +274,24 @@ void update_running_stats(py::handle running_mean, py::handle running_var, py::h
                "must be greater than correction = " + std::to_string(taken) + ", got " +
                    std::to_string(count));
   }
-  const double factor = static_cast<double>(count) / static_cast<double>(count - taken);
-  const cpu::DefaultFloatEnvironment environment;
-  for (py::ssize_t c = 0; c < channels; ++c) {
-    const double new_mean = Running{mean}.get(c);
-    const double new_var = Running{var}.get(c) * factor;
-    target_mean.set(c, (1.0 - share) * target_mean.get(c) + share * new_mean);
-    target_var.set(c, (1.0 - share) * target_var.get(c) + share * new_var);
-  }
+  const MemoryOrder order = c_order(1);
+  const Operand batch_mean_operand = dense(mean, order);
+  const Operand batch_var_operand = dense(var, order);
+  const Operand mean_operand = dense(target_mean, order);
+  const Operand var_operand = dense(target_var, order);
+  RunningStatsUpdate arguments{};
+  arguments.mean_dtype = target_mean.dtype;
+  arguments.var_dtype = target_var.dtype;
+  arguments.channels = channels;
+  arguments.momentum = share;
+  arguments.var_factor = static_cast<double>(count) / static_cast<double>(count - taken);
+  arguments.mean = reinterpret_cast<const double*>(batch_mean_operand.data);
+  arguments.var = reinterpret_cast<const double*>(batch_var_operand.data);
+  arguments.running_mean = mean_operand.data;
+  arguments.running_var = var_operand.data;
+  call(&OpTable::update_running_stats, arguments, channels);
+  deliver(mean_operand, target_mean);
+  deliver(var_operand, target_var);
 }
 
 }  // namespace

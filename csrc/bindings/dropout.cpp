@@ -78,7 +78,10 @@ double scale_for(py::handle x, const Scales& scales) {
 
 py::array_t<std::uint8_t> keep(const DropoutDraw& draw, std::int64_t count) {
   py::array_t<std::uint8_t> result(count);
-  DropoutKeep arguments{count, draw, result.mutable_data()};
+  DropoutKeep arguments{};
+  arguments.count = count;
+  arguments.draw = draw;
+  arguments.keep = result.mutable_data();
   call(&OpTable::dropout_keep, arguments, count);
   return result;
 }

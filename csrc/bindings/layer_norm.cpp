@@ -101,6 +101,7 @@ py::object forward(const char* function, bool want_stats, py::handle x_object,
   const Operand bias_operand = dense(bias, parameter_order);
   LayerNormForward arguments{};
   arguments.dtype = x.dtype;
+  arguments.parameter_dtype = x.dtype;
   arguments.outer = s.outer;
   arguments.reduced = s.middle;
   arguments.inner = s.inner;
@@ -176,6 +177,7 @@ py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object, py::h
   py::object grad_bias = py::none();
   LayerNormBackward arguments{};
   arguments.dtype = x.dtype;
+  arguments.parameter_dtype = x.dtype;
   arguments.outer = s.outer;
   arguments.reduced = s.middle;
   arguments.inner = s.inner;

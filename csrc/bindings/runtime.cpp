@@ -144,7 +144,7 @@ void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming)
     throw py::value_error("copy_bandwidth_kernel: target and source must be C-contiguous");
   }
   const std::int64_t bytes = from.size() * from.item_bytes;
-  call(&OpTable::copy, Copy{bytes, streaming, from.data, to.data}, from.size());
+  call(&OpTable::copy, Copy{bytes, streaming, from.data, to.data, nullptr}, from.size());
 }
 
 }  // namespace

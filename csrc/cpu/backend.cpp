@@ -10,6 +10,7 @@ const OpTable op_table = {
     .batch_norm_forward = batch_norm_forward,
     .batch_norm_inference = batch_norm_inference,
     .batch_norm_backward = batch_norm_backward,
+    .update_running_stats = update_running_stats,
     .dropout = dropout,
     .dropout_keep = dropout_keep,
     .copy = copy,

@@ -11,6 +11,7 @@ namespace normdrop {
 
 struct BatchNormForward {
   DType dtype;
+  DType parameter_dtype;  // of weight, bias and their gradients: dtype or float32
   std::int64_t batch;
   std::int64_t channels;
   std::int64_t inner;
@@ -24,10 +25,12 @@ struct BatchNormForward {
   double* mean;        // (channels,)
   double* var;         // (channels,), biased
   double* inv_std;     // (channels,)
+  void* stream;        // of a device; the CPU backends ignore it
 };
 
 struct BatchNormInference {
   DType dtype;
+  DType parameter_dtype;  // of weight, bias and their gradients: dtype or float32
   std::int64_t batch;
   std::int64_t channels;
   std::int64_t inner;
@@ -40,11 +43,13 @@ struct BatchNormInference {
   const void* weight;  // (channels,) or null
   const void* bias;    // (channels,) or null
   void* y;             // (batch, channels, inner); may be x itself
+  void* stream;        // of a device; the CPU backends ignore it
 };
 
 struct BatchNormBackward {
   DType dtype;
-  bool frozen;  // the statistics were constants: no mean terms in grad_x
+  DType parameter_dtype;  // of weight, bias and their gradients: dtype or float32
+  bool frozen;            // the statistics were constants: no mean terms in grad_x
   std::int64_t batch;
   std::int64_t channels;
   std::int64_t inner;
@@ -59,6 +64,22 @@ struct BatchNormBackward {
   void* grad_x;             // (batch, channels, inner); may be grad_output itself
   void* grad_weight;        // (channels,) or null
   void* grad_bias;          // (channels,) or null
+  void* stream;             // of a device; the CPU backends ignore it
+};
+
+// running = (1 - momentum) * running + momentum * batch, where the batch's variance is multiplied by
+// var_factor = count / (count - correction).
+struct RunningStatsUpdate {
+  DType mean_dtype;  // float32 or float64
+  DType var_dtype;
+  std::int64_t channels;
+  double momentum;
+  double var_factor;
+  const double* mean;  // (channels,)
+  const double* var;   // (channels,)
+  void* running_mean;  // (channels,)
+  void* running_var;   // (channels,)
+  void* stream;        // of a device; the CPU backends ignore it
 };
 
 }  // namespace normdrop

@@ -10,6 +10,7 @@ struct Copy {
   bool streaming;  // stores that bypass the caches, where the instruction set has them
   const void* source;
   void* target;
+  void* stream;  // of a device; the CPU backends ignore it
 };
 
 }  // namespace normdrop

@@ -20,15 +20,20 @@ struct Dropout {
   DType dtype;
   std::int64_t count;
   DropoutDraw draw;
-  double scale;   // 2^32 / threshold rounded to dtype, 0 where threshold is 0
+  double scale;   // 2^32 / threshold rounded to the arithmetic type, 0 where threshold is 0
   const void* x;  // (count,)
   void* y;        // (count,); may be x itself
+  // On a device: (seed, call) in its memory, read by the kernel instead of the draw's; or null.
+  const std::uint64_t* device_draw;
+  void* stream;  // of a device; the CPU backends ignore it
 };
 
 struct DropoutKeep {
   std::int64_t count;
   DropoutDraw draw;
-  std::uint8_t* keep;  // (count,), 1 where kept
+  std::uint8_t* keep;                // (count,), 1 where kept
+  const std::uint64_t* device_draw;  // as in Dropout
+  void* stream;
 };
 
 }  // namespace normdrop

@@ -11,6 +11,7 @@ namespace normdrop {
 
 struct LayerNormForward {
   DType dtype;
+  DType parameter_dtype;  // of weight, bias and their gradients: dtype or float32
   std::int64_t outer;
   std::int64_t reduced;
   std::int64_t inner;
@@ -23,10 +24,12 @@ struct LayerNormForward {
   void* y;             // (outer, reduced, inner); may be x itself
   double* mean;        // (outer, inner) or null
   double* inv_std;     // (outer, inner) or null
+  void* stream;        // of a device; the CPU backends ignore it
 };
 
 struct LayerNormBackward {
   DType dtype;
+  DType parameter_dtype;  // of weight, bias and their gradients: dtype or float32
   std::int64_t outer;
   std::int64_t reduced;
   std::int64_t inner;
@@ -41,6 +44,7 @@ struct LayerNormBackward {
   void* grad_x;             // (outer, reduced, inner); may be grad_output itself
   void* grad_weight;        // (reduced,) or null
   void* grad_bias;          // (reduced,) or null
+  void* stream;             // of a device; the CPU backends ignore it
 };
 
 }  // namespace normdrop

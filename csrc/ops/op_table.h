@@ -14,6 +14,7 @@ struct OpTable {
   void (*batch_norm_forward)(const BatchNormForward&);
   void (*batch_norm_inference)(const BatchNormInference&);
   void (*batch_norm_backward)(const BatchNormBackward&);
+  void (*update_running_stats)(const RunningStatsUpdate&);
   void (*dropout)(const Dropout&);
   void (*dropout_keep)(const DropoutKeep&);
   void (*copy)(const Copy&);

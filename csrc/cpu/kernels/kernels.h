@@ -10,6 +10,7 @@ void layer_norm_backward(const LayerNormBackward& arguments);
 void batch_norm_forward(const BatchNormForward& arguments);
 void batch_norm_inference(const BatchNormInference& arguments);
 void batch_norm_backward(const BatchNormBackward& arguments);
+void update_running_stats(const RunningStatsUpdate& arguments);
 void dropout(const Dropout& arguments);
 void dropout_keep(const DropoutKeep& arguments);
 void copy(const Copy& arguments);
