@@ -16,7 +16,7 @@ struct ColumnPlan {
   std::int64_t outer;
   std::int64_t rows;
   std::int64_t columns;
-  std::int64_t tiles;          // blocks beside each other over the columns
+  std::int64_t tiles;  // blocks beside each other over the columns
   std::int64_t rows_per_slot;
   std::int64_t slots;
 
@@ -28,10 +28,11 @@ inline ColumnPlan plan_columns(std::int64_t outer, std::int64_t rows, std::int64
                                int unit) {
   const std::int64_t wanted = divided_up(rows, cuda_tuning::column_rows_per_slot);
   const std::int64_t most = cuda_tuning::column_slots;
-  const std::int64_t per_slot = wanted > most ? divided_up(rows, most)
-                                              : cuda_tuning::column_rows_per_slot;
-  return {outer,    rows, columns, divided_up(columns, column_lanes * unit), per_slot,
-          divided_up(rows, per_slot)};
+  const std::int64_t per_slot =
+      wanted > most ? divided_up(rows, most) : cuda_tuning::column_rows_per_slot;
+  return {outer,    rows,
+          columns,  divided_up(columns, column_lanes * unit),
+          per_slot, divided_up(rows, per_slot)};
 }
 
 // What a thread of this block handles: `unit` columns from `column` on, every column_block_rows-th

@@ -73,11 +73,12 @@ __global__ void __launch_bounds__(block_threads) normalise_elements(NormaliseEle
   for (int k = 0; k < cuda_tuning::packs_per_thread; ++k) {
     const std::int64_t p =
         (static_cast<std::int64_t>(blockIdx.x) * cuda_tuning::packs_per_thread + k) *
-            block_threads + threadIdx.x;
+            block_threads +
+        threadIdx.x;
     if (p >= packs) return;
     const Place place(a.shape, p, unit);
-    const auto x = load_pack<T, unit>(a.x + place.outer * a.x_outer_stride + place.offset,
-                                      a.aligned);
+    const auto x =
+        load_pack<T, unit>(a.x + place.outer * a.x_outer_stride + place.offset, a.aligned);
     const Normaliser* normaliser = a.normalisers + place.in(a.normaliser_map);
     const Held<T> held = hold<T>(*normaliser);
     const std::int64_t parameter = place.in(a.parameter_map);
@@ -167,15 +168,16 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
   for (int k = 0; k < cuda_tuning::packs_per_thread; ++k) {
     const std::int64_t p =
         (static_cast<std::int64_t>(blockIdx.x) * cuda_tuning::packs_per_thread + k) *
-            block_threads + threadIdx.x;
+            block_threads +
+        threadIdx.x;
     if (p >= packs) return;
     const Place place(a.shape, p, unit);
     const auto grad = load_pack<T, unit>(
         a.grad_output + place.outer * a.grad_output_outer_stride + place.offset, a.aligned);
     const auto x =
-        a.constants ? zero_pack<T, unit>()
-                    : load_pack<T, unit>(a.x + place.outer * a.x_outer_stride + place.offset,
-                                         a.aligned);
+        a.constants
+            ? zero_pack<T, unit>()
+            : load_pack<T, unit>(a.x + place.outer * a.x_outer_stride + place.offset, a.aligned);
     const GradientLine line = a.lines[place.in(a.line_map)];
     const std::int64_t parameter = place.in(a.parameter_map);
     Pack<T, unit> result;
@@ -236,8 +238,9 @@ __global__ void __launch_bounds__(column_threads) gradient_of_columns(GradientOf
 inline ColumnPlan plan_column_pass(std::int64_t outer, std::int64_t rows, std::int64_t columns,
                                    int unit) {
   constexpr std::int64_t per_slot = cuda_tuning::column_pass_rows * column_block_rows;
-  return {outer,    rows, columns, divided_up(columns, column_lanes * unit), per_slot,
-          divided_up(rows, per_slot)};
+  return {outer,    rows,
+          columns,  divided_up(columns, column_lanes * unit),
+          per_slot, divided_up(rows, per_slot)};
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE

@@ -1,13 +1,14 @@
 // The second stage of a reduction: the slots of each group become its statistics or gradients.
-// A warp merges a group: each lane its slots in order, then the lanes in a fixed tree.
+// Where a group's slots are neighbours, a warp merges it: each lane its slots in order, then the
+// lanes in a fixed tree. Where neighbours are other groups (columns), a thread goes down the slots of
+// its column, some block rows share the slots, and are merged in order.
 #pragma once
 
 #include "cuda/columns.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
-inline constexpr int merge_threads = 256;
-inline constexpr int groups_per_merge_block = merge_threads / warp_threads;
+inline constexpr int merge_threads = column_threads;
 
 // Slot s of group g lies at g * group_stride + s * slot_stride.
 struct SlotLayout {
@@ -24,19 +25,51 @@ inline SlotLayout slots_of(const ColumnPlan& plan) {
   return {plan.groups(), plan.slots, 1, plan.groups()};
 }
 
-__device__ __forceinline__ std::int64_t group_of_warp() {
-  return static_cast<std::int64_t>(blockIdx.x) * groups_per_merge_block + warp_in_block();
+inline std::int64_t merge_blocks(const SlotLayout& layout) {
+  const int groups_of_block =
+      layout.group_stride == 1 && layout.slot_stride != 1 ? column_lanes : column_block_rows;
+  return divided_up(layout.groups, groups_of_block);
+}
+
+// The group that this thread has the result of; -1: none.
+template <class Value, class Combine>
+__device__ __forceinline__ std::int64_t merge_columns(const Value* slots, const SlotLayout& layout,
+                                                      Value* value, Value* shared,
+                                                      Combine&& combine) {
+  const std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * column_lanes + lane_in_warp();
+#pragma unroll 4
+  for (std::int64_t slot = warp_in_block(); group < layout.groups && slot < layout.slots;
+       slot += column_block_rows) {
+    *value = combine(*value, slots[group + slot * layout.slot_stride]);
+  }
+  Value values[1] = {*value};
+  combine_block_rows(values, shared, combine);
+  *value = values[0];
+  return warp_in_block() == 0 && group < layout.groups ? group : -1;
 }
 
 template <class Value, class Combine>
-__device__ __forceinline__ Value merged(const Value* slots, const SlotLayout& layout,
-                                        std::int64_t group, Value empty, Combine&& combine) {
-  Value value = empty;
+__device__ __forceinline__ std::int64_t merge_runs(const Value* slots, const SlotLayout& layout,
+                                                   Value* value, Combine&& combine) {
+  const std::int64_t group =
+      static_cast<std::int64_t>(blockIdx.x) * column_block_rows + warp_in_block();
+  if (group >= layout.groups) return -1;
   for (std::int64_t slot = lane_in_warp(); slot < layout.slots; slot += warp_threads) {
-    const Value part = slots[group * layout.group_stride + slot * layout.slot_stride];
-    value = slot < warp_threads ? part : combine(value, part);
+    *value = combine(*value, slots[group * layout.group_stride + slot]);
   }
-  return reduce_lanes<warp_threads>(value, combine);
+  *value = reduce_lanes<warp_threads>(*value, combine);
+  return lane_in_warp() == 0 ? group : -1;
+}
+
+// `value` starts as the value of no slots.
+template <class Value, class Combine>
+__device__ __forceinline__ std::int64_t merge_slots(const Value* slots, const SlotLayout& layout,
+                                                    Value* value, Value* shared,
+                                                    Combine&& combine) {
+  if (layout.group_stride == 1 && layout.slot_stride != 1) {
+    return merge_columns(slots, layout, value, shared, combine);
+  }
+  return merge_runs(slots, layout, value, combine);
 }
 
 // Statistics as the caller asked for them; any may be null.
@@ -56,13 +89,12 @@ template <class T>
 __global__ void __launch_bounds__(merge_threads)
     merge_moments(const Moments* slots, SlotLayout layout, double eps, Statistics statistics,
                   Normaliser* normalisers) {
-  const std::int64_t group = group_of_warp();
-  if (group >= layout.groups) return;
-  const Moments empty{0.0, {0.0, 0.0}, 0.0, 1.0};
-  const Moments moments =
-      merged(slots, layout, group, empty,
-             [](const Moments& a, const Moments& b) { return merge(a, b); });
-  if (lane_in_warp() != 0) return;
+  SHARED_ARRAY(Moments, shared, merge_threads);
+  Moments moments{0.0, {0.0, 0.0}, 0.0, 1.0};
+  const std::int64_t group =
+      merge_slots(slots, layout, &moments, shared,
+                  [](const Moments& a, const Moments& b) { return merge(a, b); });
+  if (group < 0) return;
   const Normaliser n = normaliser_of<T>(moments, eps);
   statistics.set(group, n);
   normalisers[group] = n;
@@ -93,12 +125,12 @@ struct GradientMerge {
 
 template <class T>
 __global__ void __launch_bounds__(merge_threads) merge_gradients(GradientMerge<T> a) {
-  const std::int64_t group = group_of_warp();
-  if (group >= a.layout.groups) return;
-  const GradientSums<T> sums =
-      merged(a.slots, a.layout, group, GradientSums<T>{},
-             [](const GradientSums<T>& u, const GradientSums<T>& v) { return combine(u, v); });
-  if (lane_in_warp() != 0) return;
+  SHARED_ARRAY(GradientSums<T>, shared, merge_threads);
+  GradientSums<T> sums{};
+  const std::int64_t group =
+      merge_slots(a.slots, a.layout, &sums, shared,
+                  [](const GradientSums<T>& u, const GradientSums<T>& v) { return combine(u, v); });
+  if (group < 0) return;
   const double g = sums.g.total().high;
   const double gx = sums.gx.total().high;
   a.grad_bias.set(group, g);

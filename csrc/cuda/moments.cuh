@@ -26,7 +26,7 @@ __device__ __forceinline__ double scale_for(double largest) {
 
 struct Moments {
   double count;
-  DoubleDouble mean;  // times scale
+  DoubleDouble mean;      // times scale
   double sum_of_squares;  // of deviations, times scale^2
   double scale;
 };
@@ -84,8 +84,8 @@ __device__ __forceinline__ SingleNormaliser single_normaliser(DoubleDouble mean,
   const float centre = rounded<float>(sum);
   const float inv_std_high = rounded<float>(inv_std);
   const double rest = (mean.high - static_cast<double>(centre)) + mean.low;
-  const bool usable = within(inv_std, 0x1p-30, 0x1p+30) &&
-                      (sum == 0.0 || within(sum * inv_std, 0x1p-70, 8.0));
+  const bool usable =
+      within(inv_std, 0x1p-30, 0x1p+30) && (sum == 0.0 || within(sum * inv_std, 0x1p-70, 8.0));
   return {centre, inv_std_high, rounded<float>(inv_std - static_cast<double>(inv_std_high)),
           rounded<float>(-rest * inv_std), usable};
 }
@@ -167,8 +167,7 @@ template <class T>
 __device__ __forceinline__ T normalised_in_double(T x, const Normaliser& n, double weight,
                                                   double bias, bool has_bias) {
   const double low = n.mean.low * n.inv_std.high;
-  const double x_hat =
-      fma(static_cast<double>(to_float(x)) - n.mean.high, n.inv_std.high, -low);
+  const double x_hat = fma(static_cast<double>(to_float(x)) - n.mean.high, n.inv_std.high, -low);
   return rounded<T>(has_bias ? fma(x_hat, weight, bias) : x_hat * weight);
 }
 
@@ -190,7 +189,8 @@ __device__ __forceinline__ T normalised(T x, const Held<T>& held, const Normalis
     return normalised_exactly<finite>(x, held, weight, bias, has_bias);
   } else {
     // At inference x^ may be beyond float where its product with a small weight is not.
-    const bool fits = finite || within((to_float(x) - held.centre) * held.inv_std_high, 0.0, 0x1p+127);
+    const bool fits =
+        finite || within((to_float(x) - held.centre) * held.inv_std_high, 0.0, 0x1p+127);
     if (held.usable && fits) return normalised_in_single(x, held, weight, bias, has_bias);
     return normalised_in_double(x, *full, static_cast<double>(weight), static_cast<double>(bias),
                                 has_bias);

@@ -42,10 +42,9 @@ struct ColumnsInArray {
 };
 
 template <class T>
-void merge_to_normalisers(const ForwardArrays<T>& a, const Moments* slots,
-                          const SlotLayout& layout, Normaliser* normalisers) {
-  launch("merge_moments", merge_moments<T>,
-         grid_of(divided_up(layout.groups, groups_per_merge_block), merge_threads), a.stream,
+void merge_to_normalisers(const ForwardArrays<T>& a, const Moments* slots, const SlotLayout& layout,
+                          Normaliser* normalisers) {
+  launch("merge_moments", merge_moments<T>, grid_of(merge_blocks(layout), merge_threads), a.stream,
          slots, layout, a.eps, a.statistics, normalisers);
 }
 
@@ -55,13 +54,20 @@ void apply_to_runs(const ForwardArrays<T>& a, const RunsInArray& in,
   for_unit<T>(in.shape.pack_axis(), [&](auto unit) {
     const bool aligned = packs_lie_aligned<T>(a.x, in.x_outer_stride, unit.is) &&
                          packs_lie_aligned<T>(a.y, in.y_outer_stride, unit.is);
-    const NormaliseElements<T> arguments{
-        a.x, a.y, normalisers, a.weight, a.bias, in.shape, in.x_outer_stride, in.y_outer_stride,
-        in.normaliser_map, in.parameter_map, aligned};
+    const NormaliseElements<T> arguments{a.x,
+                                         a.y,
+                                         normalisers,
+                                         a.weight,
+                                         a.bias,
+                                         in.shape,
+                                         in.x_outer_stride,
+                                         in.y_outer_stride,
+                                         in.normaliser_map,
+                                         in.parameter_map,
+                                         aligned};
     const std::int64_t packs = in.shape.outer * in.shape.dense() / unit.is;
     launch("normalise_elements", normalise_elements<T, unit.is, finite>,
-           grid_of(divided_up(packs, block_threads * cuda_tuning::packs_per_thread),
-                   block_threads),
+           grid_of(divided_up(packs, block_threads * cuda_tuning::packs_per_thread), block_threads),
            a.stream, arguments);
   });
 }

@@ -32,7 +32,7 @@ struct RunPlan {
 };
 
 template <class T>
-inline constexpr int chunk_elements = block_threads* cuda_tuning::chunk_bytes_per_thread /
+inline constexpr int chunk_elements = block_threads * cuda_tuning::chunk_bytes_per_thread /
                                       static_cast<int>(sizeof(T) < 4 ? 4 : sizeof(T));
 
 template <class T>
@@ -62,8 +62,8 @@ struct Chunk {
     begin = slot % plan.chunks_per_run * plan.length_per_chunk;
     const std::int64_t runs_left = plan.runs - first_run;
     const std::int64_t length_left = plan.length - begin;
-    length = static_cast<int>(length_left < plan.length_per_chunk ? length_left
-                                                                  : plan.length_per_chunk);
+    length =
+        static_cast<int>(length_left < plan.length_per_chunk ? length_left : plan.length_per_chunk);
     const std::int64_t count = runs_left < plan.runs_per_chunk ? runs_left : plan.runs_per_chunk;
     elements = static_cast<int>(count) * length;
   }
@@ -91,7 +91,8 @@ __device__ __forceinline__ Moments moments_of(const Pack<T, elements> (&pack)[pa
         if (valid[k]) largest = fmax(largest, fabs(pack[k].element[j]));
       }
     }
-    largest = reduce<threads>(largest, largest_slots, [](double a, double b) { return fmax(a, b); });
+    largest =
+        reduce<threads>(largest, largest_slots, [](double a, double b) { return fmax(a, b); });
     scale = scale_for<T>(largest);
   }
   Sum<T> sum{};
@@ -149,12 +150,10 @@ __global__ void __launch_bounds__(block_threads)
   for (int k = 0; k < packs; ++k) {
     const int i = (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
     valid[k] = i < chunk.elements;
-    pack[k] = valid[k] ? load_pack<T, unit>(x + chunk.at(x_map, i), aligned)
-                       : zero_pack<T, unit>();
+    pack[k] = valid[k] ? load_pack<T, unit>(x + chunk.at(x_map, i), aligned) : zero_pack<T, unit>();
   }
-  const Moments moments =
-      moments_of<T, block_threads>(pack, valid, static_cast<double>(chunk.elements), largest_slots,
-                                   sum_slots, square_slots);
+  const Moments moments = moments_of<T, block_threads>(
+      pack, valid, static_cast<double>(chunk.elements), largest_slots, sum_slots, square_slots);
   if (threadIdx.x == 0) slots[blockIdx.x] = moments;
 }
 
@@ -199,10 +198,9 @@ __global__ void __launch_bounds__(block_threads) run_gradients(RunGradients<T> a
       sums.add(g, x_hat);
     }
   }
-  sums = reduce<block_threads>(sums, sum_slots,
-                               [](const GradientSums<T>& u, const GradientSums<T>& v) {
-                                 return combine(u, v);
-                               });
+  sums = reduce<block_threads>(
+      sums, sum_slots,
+      [](const GradientSums<T>& u, const GradientSums<T>& v) { return combine(u, v); });
   if (threadIdx.x == 0) a.slots[blockIdx.x] = sums;
 }
 

@@ -22,9 +22,8 @@ T* scratch(void* stream, std::int64_t count) {
 
 template <class First, class Second>
 std::pair<First*, Second*> scratch(void* stream, std::int64_t first, std::int64_t second) {
-  char* base =
-      static_cast<char*>(workspace(scratch_bytes<First>(first) + scratch_bytes<Second>(second),
-                                   stream));
+  char* base = static_cast<char*>(
+      workspace(scratch_bytes<First>(first) + scratch_bytes<Second>(second), stream));
   return {reinterpret_cast<First*>(base),
           reinterpret_cast<Second*>(base + scratch_bytes<First>(first))};
 }

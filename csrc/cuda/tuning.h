@@ -26,6 +26,18 @@ inline constexpr std::int64_t column_slots = 256;
 // Layer norm of short rows: several of them share a block of this many threads.
 inline constexpr int short_row_block = 128;
 
+// Layer norm backward of rows: columns of float32 and narrower that a thread sums over rows in
+// registers (two doubles each), and the largest block. Bits.
+inline constexpr int backward_columns_per_thread = 8;
+inline constexpr int backward_block = 512;
+
+// Its slots of rows: one for every so many rows, which keeps partial results below a twentieth of the
+// traffic, but enough of them for a card while there are rows, and no more than two for each of an
+// H200's 132 multiprocessors (many blocks of few threads each: more). Bits.
+inline constexpr std::int64_t backward_rows_per_slot = 56;
+inline constexpr std::int64_t backward_fewest_slots = 132;
+inline constexpr std::int64_t backward_most_threads = 264 * 512;
+
 // Rows that a thread of a column pass writes, so that loading its columns' normalisers pays.
 inline constexpr std::int64_t column_pass_rows = 32;
 

@@ -3,9 +3,9 @@
 // A channel is a group of runs, one in every batch index; with inner == 1 (2-D and channels-last
 // data) channels are columns instead. Both are cut into slots by their shape, so that few channels
 // fill the card as well as many. Training reads x twice, inference once.
-#include "ops/batch_norm.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/norm_forward.cuh"
+#include "ops/batch_norm.h"
 
 namespace normdrop::NORMDROP_DEVICE {
 namespace {

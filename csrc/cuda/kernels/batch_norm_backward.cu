@@ -3,9 +3,9 @@
 //   grad_weight = sum(g * x^),   grad_bias = sum(g)
 // Frozen statistics are constants: grad_x = g * inv_std * weight. x^ is recomputed, never stored.
 // Channels are groups of runs, or columns where inner == 1; no atomics.
+#include "cuda/fill.cuh"
 #include "cuda/kernels/kernels.h"
 #include "cuda/norm_backward.cuh"
-#include "cuda/fill.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 namespace {
@@ -15,8 +15,12 @@ class Backward {
  public:
   explicit Backward(const BatchNormBackward& a)
       : a_(a),
-        arrays_{static_cast<const T*>(a.grad_output), static_cast<const T*>(a.x), a.mean,
-                a.inv_std, static_cast<T*>(a.grad_x), a.stream} {}
+        arrays_{static_cast<const T*>(a.grad_output),
+                static_cast<const T*>(a.x),
+                a.mean,
+                a.inv_std,
+                static_cast<T*>(a.grad_x),
+                a.stream} {}
 
   void run() const { a_.inner == 1 ? columns() : runs(); }
 
@@ -37,8 +41,8 @@ class Backward {
 
   void runs() const {
     const RunPlan plan = plan_runs<T>(a_.channels, a_.batch, a_.inner);
-    const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
-        a_.stream, plan.groups * plan.chunks, plan.groups);
+    const auto [slots, lines] =
+        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.groups * plan.chunks, plan.groups);
     const ReductionMaps<T> maps{{a_.inner, a_.grad_output_batch_stride, 1},
                                 {a_.inner, a_.x_batch_stride, 1},
                                 {1, 0, 0},
@@ -52,11 +56,8 @@ class Backward {
   }
 
   void columns() const {
-    const ReductionMaps<T> maps{{0, a_.grad_output_batch_stride, 1},
-                                {0, a_.x_batch_stride, 1},
-                                {0, 0, 1},
-                                {},
-                                {0, 0, 0}};
+    const ReductionMaps<T> maps{
+        {0, a_.grad_output_batch_stride, 1}, {0, a_.x_batch_stride, 1}, {0, 0, 1}, {}, {0, 0, 0}};
     for_unit<T>(a_.channels, [&](auto unit) {
       const ColumnPlan plan = plan_columns(1, a_.batch, a_.channels, unit.is);
       const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(

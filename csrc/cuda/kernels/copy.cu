@@ -29,9 +29,10 @@ __global__ void __launch_bounds__(threads)
 void copy(const Copy& a) {
   if (a.bytes == 0) return;
   const bool aligned = lies_aligned(a.source, 0, 16) && lies_aligned(a.target, 0, 16);
-  launch("copy_vectors", copy_vectors, grid_of(divided_up(a.bytes, 16 * vectors * threads), threads),
-         a.stream, static_cast<const unsigned char*>(a.source),
-         static_cast<unsigned char*>(a.target), a.bytes, aligned);
+  launch("copy_vectors", copy_vectors,
+         grid_of(divided_up(a.bytes, 16 * vectors * threads), threads), a.stream,
+         static_cast<const unsigned char*>(a.source), static_cast<unsigned char*>(a.target),
+         a.bytes, aligned);
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE

@@ -4,11 +4,11 @@
 // A thread makes whole Philox blocks for the elements it reads, so that masks do not depend on the
 // launch and nothing is stored for the backward pass, which is the same function. A dropped element
 // is 0 also where x is inf or NaN: select, not multiply.
-#include "ops/dropout.h"
 #include "common/philox.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/scratch.cuh"
 #include "cuda/tuning.h"
+#include "ops/dropout.h"
 
 namespace normdrop::NORMDROP_DEVICE {
 namespace {
@@ -26,10 +26,9 @@ struct Draw {
         call(device_draw != nullptr ? device_draw[1] : draw.call) {}
 
   __device__ philox::Block words(std::uint64_t block) const {
-    const philox::Block counter{{static_cast<std::uint32_t>(block),
-                                 static_cast<std::uint32_t>(block >> 32),
-                                 static_cast<std::uint32_t>(call),
-                                 static_cast<std::uint32_t>(call >> 32)}};
+    const philox::Block counter{
+        {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
+         static_cast<std::uint32_t>(call), static_cast<std::uint32_t>(call >> 32)}};
     return philox::block(counter, static_cast<std::uint32_t>(seed),
                          static_cast<std::uint32_t>(seed >> 32));
   }
@@ -68,7 +67,8 @@ __global__ void __launch_bounds__(threads) drop_elements(Dropout a, bool aligned
     } else {
       for (std::int64_t i = begin; i < begin + unit && i < a.count; ++i) {
         const std::uint64_t index = a.draw.first_index + static_cast<std::uint64_t>(i);
-        const std::uint32_t word = draw.words(index / words_per_block).word[index % words_per_block];
+        const std::uint32_t word =
+            draw.words(index / words_per_block).word[index % words_per_block];
         y[i] = word < a.draw.threshold ? rounded<T>(arithmetic(x[i]) * scale) : T{};
       }
     }

@@ -1,11 +1,11 @@
 // Layer norm (Ba, Kiros, Hinton 2016) over the middle axis of (outer, reduced, inner):
 //   y = (x - mean) * inv_std * weight + bias,   inv_std = 1 / sqrt(var + eps)
-// Rows (inner == 1) that fit in a block's registers are read once. Longer ones are cut into chunks
+// Rows (inner == 1) that fit in the registers of a block or a cluster are read once. Longer ones are cut into chunks
 // over many blocks and read twice, as are columns (inner > 1), which need no transpose.
-#include "ops/layer_norm.h"
 #include "cuda/fill.cuh"
 #include "cuda/kernels/kernels.h"
 #include "cuda/layer_norm_rows.cuh"
+#include "ops/layer_norm.h"
 
 namespace normdrop::NORMDROP_DEVICE {
 namespace {
@@ -27,8 +27,8 @@ void forward(const LayerNormForward& a) {
                                           {a.y_outer_stride, a.inner, 1},
                                           {0, 1, 0}});
   }
-  if (a.reduced <= chunk_elements<T>) {
-    return forward_of_short_rows(arrays, a.outer, a.reduced, a.x_outer_stride, a.y_outer_stride);
+  if (row_fits_on_chip<T>(a.reduced)) {
+    return forward_of_rows_on_chip(arrays, a.outer, a.reduced, a.x_outer_stride, a.y_outer_stride);
   }
   forward_of_runs<T>(arrays, {a.outer,
                               1,

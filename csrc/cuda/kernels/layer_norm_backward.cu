@@ -6,7 +6,7 @@
 // in order; no atomics.
 #include "cuda/fill.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/norm_backward.cuh"
+#include "cuda/layer_norm_backward_rows.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 namespace {
@@ -17,12 +17,18 @@ class Backward {
   explicit Backward(const LayerNormBackward& a)
       : a_(a),
         weight_(parameter_of<T>(a.weight, a.parameter_dtype)),
-        arrays_{static_cast<const T*>(a.grad_output), static_cast<const T*>(a.x), a.mean,
-                a.inv_std, static_cast<T*>(a.grad_x), a.stream} {}
+        arrays_{static_cast<const T*>(a.grad_output),
+                static_cast<const T*>(a.x),
+                a.mean,
+                a.inv_std,
+                static_cast<T*>(a.grad_x),
+                a.stream} {}
 
   // Parameter gradients first: grad_x may lie where grad_output does.
   void run() const {
-    if (a_.grad_weight != nullptr || a_.grad_bias != nullptr) {
+    const bool parameters = a_.grad_weight != nullptr || a_.grad_bias != nullptr;
+    if (a_.inner == 1 && backward_row_fits_on_chip<T>(a_.reduced)) return rows_on_chip(parameters);
+    if (parameters) {
       a_.inner == 1 ? parameters_of_rows() : parameters_of_columns();
     }
     a_.inner == 1 ? rows() : columns();
@@ -50,13 +56,24 @@ class Backward {
     return merge;
   }
 
+  void rows_on_chip(bool parameters) const {
+    BackwardOfRows<T> arguments{};
+    arguments.arrays = arrays_;
+    arguments.weight = weight_;
+    arguments.rows = a_.outer;
+    arguments.length = a_.reduced;
+    arguments.grad_output_stride = a_.grad_output_outer_stride;
+    arguments.x_stride = a_.x_outer_stride;
+    arguments.grad_x_stride = a_.grad_x_outer_stride;
+    GradientSums<T>* slots = nullptr;
+    const SlotLayout layout = backward_of_rows_on_chip(arguments, parameters, &slots);
+    if (parameters) merge_sums(to_parameters(slots, layout), a_.stream);
+  }
+
   // Every element of the reduced axis is a column over the rows.
   void parameters_of_rows() const {
-    const ReductionMaps<T> maps{{0, a_.grad_output_outer_stride, 1},
-                                {0, a_.x_outer_stride, 1},
-                                {0, 1, 0},
-                                {},
-                                {0, 0, 0}};
+    const ReductionMaps<T> maps{
+        {0, a_.grad_output_outer_stride, 1}, {0, a_.x_outer_stride, 1}, {0, 1, 0}, {}, {0, 0, 0}};
     for_unit<T>(a_.reduced, [&](auto unit) {
       const ColumnPlan plan = plan_columns(1, a_.outer, a_.reduced, unit.is);
       GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.slots * plan.groups());
@@ -85,8 +102,8 @@ class Backward {
                                 weight_,
                                 {0, 0, 1}};
     const RunPlan plan = plan_runs<T>(a_.outer, 1, a_.reduced);
-    const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
-        a_.stream, plan.groups * plan.chunks, plan.groups);
+    const auto [slots, lines] =
+        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.groups * plan.chunks, plan.groups);
     sums_of_runs(arrays_, maps, plan, slots);
     merge_sums(to_lines(slots, slots_of(plan), lines), a_.stream);
     write_elements<T>(arrays_, {lines, weight_, false}, {a_.outer, a_.reduced, 1},

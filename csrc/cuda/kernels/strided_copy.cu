@@ -35,8 +35,8 @@ void run(const StridedCopy& a) {
   std::int64_t count = 1;
   for (int d = 0; d < a.rank; ++d) count *= a.shape[d];
   if (count == 0) return;
-  launch("copy_elements", copy_elements<Source, Target>, grid_of(divided_up(count, threads), threads),
-         a.stream, a, count);
+  launch("copy_elements", copy_elements<Source, Target>,
+         grid_of(divided_up(count, threads), threads), a.stream, a, count);
 }
 
 }  // namespace
