@@ -77,7 +77,8 @@ __device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pa
   for (int k = 0; k < rows; ++k) {
     if (k < count) sum.add_term(static_cast<double>(arithmetic(pack[k].element[j])) * scale);
   }
-  const DoubleDouble mean = divide(sum.total(), static_cast<double>(count));
+  const DoubleDouble total = sum.total();
+  const DoubleDouble mean = divide(total, static_cast<double>(count));
   Sum<T> squares{};
 #pragma unroll
   for (int k = 0; k < rows; ++k) {
@@ -85,7 +86,7 @@ __device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pa
     const double deviation = (value - mean.high) - mean.low;
     if (k < count) squares.add_term(deviation * deviation);
   }
-  return {static_cast<double>(count), mean, squares.total().high, scale};
+  return {static_cast<double>(count), total, squares.total().high, scale};
 }
 
 // A thread's values of its columns over the block's rows in order: complete in the first warp.
@@ -111,7 +112,7 @@ __global__ void __launch_bounds__(column_threads)
   SHARED_ARRAY(Moments, shared, column_threads);
   const ColumnPlace place(plan, unit);
   Moments moments[unit];
-  for (int j = 0; j < unit; ++j) moments[j] = {0.0, {0.0, 0.0}, 0.0, 1.0};
+  for (int j = 0; j < unit; ++j) moments[j] = no_moments();
   const bool has_columns = place.column < plan.columns;
   for (std::int64_t row = place.first_row; has_columns && row < place.end_row;
        row += rows * column_block_rows) {

@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(block_threads, row_threads_resident<unit> / bl
   const Moments mine =
       moments_of(elements, length, MomentSlots<T>{largest_slots, sum_slots, square_slots});
   const Moments moments =
-      over_cluster(mine, part, Moments{0.0, {0.0, 0.0}, 0.0, 1.0},
+      over_cluster(mine, part, no_moments(),
                    [](const Moments& u, const Moments& v) { return merge(u, v); });
   const Normaliser n = normaliser_of<T>(moments, a.eps);
   if (begin == 0 && threadIdx.x == 0) a.statistics.set(row, n);

@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(merge_threads)
     merge_moments(const Moments* slots, SlotLayout layout, double eps, Statistics statistics,
                   Normaliser* normalisers) {
   SHARED_ARRAY(Moments, shared, merge_threads);
-  Moments moments{0.0, {0.0, 0.0}, 0.0, 1.0};
+  Moments moments = no_moments();
   const std::int64_t group =
       merge_slots(slots, layout, &moments, shared,
                   [](const Moments& a, const Moments& b) { return merge(a, b); });

@@ -21,23 +21,34 @@ template <class T>
 __device__ __forceinline__ double scale_for(double largest) {
   if constexpr (sizeof(T) < 8) return 1.0;
   if (largest > largest_plain && is_finite(largest)) return shrink;
-  return largest < smallest_plain && largest > 0.0 ? grow : 1.0;
+  return largest < smallest_plain ? grow : 1.0;  // zeros adapt to what they are merged with
 }
 
+// The sum, not the mean, is carried along: added up exactly and divided once, it gives a mean that
+// elements next to it and equal to it can be compared with.
 struct Moments {
   double count;
-  DoubleDouble mean;      // times scale
+  DoubleDouble sum;       // times scale
   double sum_of_squares;  // of deviations, times scale^2
   double scale;
+
+  __device__ __forceinline__ DoubleDouble mean() const { return divide(sum, count); }
 };
+
+__device__ __forceinline__ Moments no_moments() { return {0.0, {0.0, 0.0}, 0.0, 1.0}; }
 
 __device__ __forceinline__ Moments rescaled(Moments m, double scale) {
   if (m.scale == scale) return m;
   const double factor = scale / m.scale;
   return {m.count,
-          {m.mean.high * factor, m.mean.low * factor},
+          {m.sum.high * factor, m.sum.low * factor},
           m.sum_of_squares * factor * factor,
           scale};
+}
+
+__device__ __forceinline__ DoubleDouble add_sums(DoubleDouble a, DoubleDouble b) {
+  const double plain = a.high + b.high;
+  return is_finite(plain) ? add(a, b) : DoubleDouble{plain, 0.0};
 }
 
 __device__ __forceinline__ Moments merge(Moments a, Moments b) {
@@ -47,11 +58,10 @@ __device__ __forceinline__ Moments merge(Moments a, Moments b) {
   a = rescaled(a, scale);
   b = rescaled(b, scale);
   const double count = a.count + b.count;
-  const double share = b.count / count;
-  const DoubleDouble distance = add(b.mean, {-a.mean.high, -a.mean.low});
-  const DoubleDouble mean = add(a.mean, multiply(distance, share));
-  const double squares = distance.high * distance.high * (a.count * share);
-  return {count, mean, (a.sum_of_squares + b.sum_of_squares) + squares, scale};
+  const DoubleDouble a_mean = a.mean();
+  const double distance = add(b.mean(), {-a_mean.high, -a_mean.low}).high;
+  const double squares = distance * distance * (a.count * b.count / count);
+  return {count, add_sums(a.sum, b.sum), (a.sum_of_squares + b.sum_of_squares) + squares, scale};
 }
 
 // What a pass in single precision needs of a row or channel, and whether it will do: x -
@@ -93,9 +103,9 @@ __device__ __forceinline__ SingleNormaliser single_normaliser(DoubleDouble mean,
 template <class T>
 __device__ __forceinline__ Normaliser normaliser_of(const Moments& m, double eps) {
   Normaliser n{};
-  n.mean = m.mean;
+  n.mean = m.mean();
   n.scale = m.scale;
-  if (!is_finite(m.sum_of_squares) || !is_finite(m.mean.high)) {
+  if (!is_finite(m.sum_of_squares) || !is_finite(m.sum.high)) {
     const double nan = double_of(std::uint64_t{0x7ff8000000000000u});
     n.mean.low = 0.0;
     n.inv_std = {nan, 0.0};

@@ -103,7 +103,8 @@ __device__ __forceinline__ Moments moments_of(Pack<T, elements> (&pack)[packs],
       if (valid[k]) sum.add_term(static_cast<double>(arithmetic(pack[k].element[j])) * scale);
     }
   }
-  const DoubleDouble mean = divide(reduce_sum<threads>(sum, sum_slots).total(), count);
+  const DoubleDouble total_sum = reduce_sum<threads>(sum, sum_slots).total();
+  const DoubleDouble mean = divide(total_sum, count);
   Sum<T> squares{};
 #pragma unroll
   for (int k = 0; k < packs; ++k) {
@@ -115,8 +116,8 @@ __device__ __forceinline__ Moments moments_of(Pack<T, elements> (&pack)[packs],
       if (valid[k]) squares.add_term(deviation * deviation);
     }
   }
-  const double total = reduce_sum<threads>(squares, square_slots).total().high;
-  return {count, mean, total, scale};
+  const double total_squares = reduce_sum<threads>(squares, square_slots).total().high;
+  return {count, total_sum, total_squares, scale};
 }
 
 template <class T>

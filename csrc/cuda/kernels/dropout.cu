@@ -34,43 +34,80 @@ struct Draw {
   }
 };
 
-// One pack of 16 bytes: its words are whole blocks where first_index is a multiple of 4.
+// Elements that a thread handles together: a vector, and at least a whole Philox block.
+template <class T>
+inline constexpr int group_elements =
+    vector_elements<T> > words_per_block ? vector_elements<T> : words_per_block;
+
+template <class T>
+struct Dropping {
+  const T* x;
+  T* y;
+  std::int64_t count;
+  std::uint64_t first_index;
+  std::uint64_t threshold;
+  Arithmetic<T> scale;
+  bool aligned;
+
+  __device__ __forceinline__ T result(T value, std::uint32_t word) const {
+    return word < threshold ? rounded<T>(arithmetic(value) * scale) : T{};
+  }
+
+  // A whole group whose first element has the first word of a block.
+  __device__ __forceinline__ void group(std::int64_t begin, const Draw& draw) const {
+    constexpr int unit = vector_elements<T>;
+    constexpr int packs = group_elements<T> / unit;
+    Pack<T, unit> pack[packs];
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      pack[k] = load_pack<T, unit, true>(x + begin + k * unit, aligned);
+    }
+    const std::uint64_t first_block =
+        (first_index + static_cast<std::uint64_t>(begin)) / words_per_block;
+#pragma unroll
+    for (int block = 0; block < group_elements<T> / words_per_block; ++block) {
+      const philox::Block words = draw.words(first_block + static_cast<unsigned>(block));
+#pragma unroll
+      for (int word = 0; word < words_per_block; ++word) {
+        const int j = block * words_per_block + word;
+        T& element = pack[j / unit].element[j % unit];
+        element = result(element, words.word[word]);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < packs; ++k) store_pack<T, unit>(y + begin + k * unit, pack[k], aligned);
+  }
+
+  __device__ void elements(std::int64_t begin, std::int64_t end, const Draw& draw) const {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::uint64_t index = first_index + static_cast<std::uint64_t>(i);
+      y[i] = result(x[i], draw.words(index / words_per_block).word[index % words_per_block]);
+    }
+  }
+};
+
 template <class T>
 __global__ void __launch_bounds__(threads) drop_elements(Dropout a, bool aligned) {
-  constexpr int unit = vector_elements<T>;
+  constexpr int step = group_elements<T>;
   const Draw draw(a.draw, a.device_draw);
-  const T* x = static_cast<const T*>(a.x);
-  T* y = static_cast<T*>(a.y);
-  const auto scale = static_cast<Arithmetic<T>>(a.scale);
+  const Dropping<T> dropping{static_cast<const T*>(a.x),
+                             static_cast<T*>(a.y),
+                             a.count,
+                             a.draw.first_index,
+                             a.draw.threshold,
+                             static_cast<Arithmetic<T>>(a.scale),
+                             aligned};
   const bool whole_blocks = a.draw.first_index % words_per_block == 0;
   const std::int64_t first =
       static_cast<std::int64_t>(blockIdx.x) * cuda_tuning::packs_per_thread * threads;
 #pragma unroll
   for (int k = 0; k < cuda_tuning::packs_per_thread; ++k) {
-    const std::int64_t begin = (first + k * threads + threadIdx.x) * unit;
+    const std::int64_t begin = (first + k * threads + threadIdx.x) * step;
     if (begin >= a.count) return;
-    const bool whole = begin + unit <= a.count;
-    if (whole && whole_blocks) {
-      const auto pack = load_pack<T, unit, true>(x + begin, aligned);
-      Pack<T, unit> result;
-      philox::Block words{};
-#pragma unroll
-      for (int j = 0; j < unit; ++j) {
-        if (j % words_per_block == 0) {
-          words = draw.words((a.draw.first_index + static_cast<std::uint64_t>(begin + j)) /
-                             words_per_block);
-        }
-        const bool kept = words.word[j % words_per_block] < a.draw.threshold;
-        result.element[j] = kept ? rounded<T>(arithmetic(pack.element[j]) * scale) : T{};
-      }
-      store_pack<T, unit>(y + begin, result, aligned);
+    if (whole_blocks && begin + step <= a.count) {
+      dropping.group(begin, draw);
     } else {
-      for (std::int64_t i = begin; i < begin + unit && i < a.count; ++i) {
-        const std::uint64_t index = a.draw.first_index + static_cast<std::uint64_t>(i);
-        const std::uint32_t word =
-            draw.words(index / words_per_block).word[index % words_per_block];
-        y[i] = word < a.draw.threshold ? rounded<T>(arithmetic(x[i]) * scale) : T{};
-      }
+      dropping.elements(begin, begin + step < a.count ? begin + step : a.count, draw);
     }
   }
 }
@@ -87,7 +124,7 @@ __global__ void __launch_bounds__(threads) write_keep(DropoutKeep a) {
 template <class T>
 void run(const Dropout& a) {
   constexpr std::int64_t per_block =
-      static_cast<std::int64_t>(threads) * cuda_tuning::packs_per_thread * vector_elements<T>;
+      static_cast<std::int64_t>(threads) * cuda_tuning::packs_per_thread * group_elements<T>;
   const bool aligned = lies_aligned(a.x, 0, 16) && lies_aligned(a.y, 0, 16);
   launch("drop_elements", drop_elements<T>, grid_of(divided_up(a.count, per_block), threads),
          a.stream, a, aligned);
