@@ -23,7 +23,10 @@ if(nvcc)
     set(CMAKE_CUDA_COMPILER "${nvcc}")
   endif()
   enable_language(CUDA)
-  find_package(CUDAToolkit REQUIRED)  # for the static run-time library; finds the compiler's own
+  find_package(CUDAToolkit)  # that of the compiler, for the static run time
+  if(NOT TARGET CUDA::cudart_static)
+    refuse_toolkit("${nvcc}" "CMake finds no libcudart.so and libcudart_static.a in it")
+  endif()
   message(STATUS "CUDA: toolkit ${cuda_toolkit_version}, for ${CMAKE_CUDA_ARCHITECTURES}")
 elseif(NORMDROP_CUDA STREQUAL "ON")
   refuse_missing_toolkit("${nvcc_places}")
