@@ -50,8 +50,9 @@ function(choose_architectures requested known present result)
 
   if(requested STREQUAL "native")
     if(NOT usable_here)
+      list(JOIN known ", " numbers)
       message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES=native: this machine has no GPU that this "
-                          "toolkit compiles for; name numbers among ${known}")
+                          "toolkit compiles for; name some of ${numbers}")
     endif()
     set(chosen "${usable_here}")
   elseif(requested STREQUAL "all")
@@ -77,8 +78,9 @@ function(check_architectures requested known)
                           "native, all or all-major, got '${architecture}'")
     endif()
     if(NOT CMAKE_MATCH_1 IN_LIST known)
-      message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES: this toolkit does not compile for "
-                          "'${architecture}', but for ${known}")
+      list(JOIN known ", " numbers)
+      message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES must be among ${numbers} for this toolkit, "
+                          "got '${architecture}'")
     endif()
   endforeach()
 endfunction()

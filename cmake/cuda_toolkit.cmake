@@ -2,6 +2,7 @@
 # not on PATH, and where a toolkit is broken it does not say how to build without one.
 
 set(cuda_oldest_toolkit 12.0)  # the first with C++20
+set(cpu_build "pip install . -C cmake.define.NORMDROP_CUDA=OFF")  # indented, or CMake breaks it
 
 # The path of nvcc, or nothing, and in <result>_places where it was looked for. A compiler or a
 # folder that the user names is the only place.
@@ -41,15 +42,16 @@ endfunction()
 function(refuse_toolkit nvcc reason)
   message(FATAL_ERROR
     "NORMDROP_CUDA=${NORMDROP_CUDA}: the CUDA toolkit of ${nvcc} cannot be used: ${reason}\n"
-    "Mend it, name another by CUDAToolkit_ROOT, or build for the CPU only: "
-    "pip install . -C cmake.define.NORMDROP_CUDA=OFF")
+    "Mend it, name another by CUDAToolkit_ROOT, or build for the CPU only:\n"
+    "  ${cpu_build}")
 endfunction()
 
 function(refuse_missing_toolkit places)
   message(FATAL_ERROR
     "NORMDROP_CUDA=ON: no CUDA toolkit: no nvcc in ${places}\n"
     "Install one (tools/cuda-toolkit-from-wheels fetches one from PyPI), name its folder by "
-    "CUDAToolkit_ROOT, or build for the CPU only: pip install . -C cmake.define.NORMDROP_CUDA=OFF")
+    "CUDAToolkit_ROOT, or build for the CPU only:\n"
+    "  ${cpu_build}")
 endfunction()
 
 function(read_toolkit_version nvcc result)
