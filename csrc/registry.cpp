@@ -21,7 +21,7 @@ extern const OpTable op_table;
 extern const DeviceTable device_table;
 }  // namespace cuda
 #endif
-#if defined(NORMDROP_HAS_CUDA_EMULATED)
+#if defined(NORMDROP_HAS_CUDA_EMULATION)
 namespace cuda_emulated {
 extern const OpTable op_table;
 extern const DeviceTable device_table;
@@ -68,7 +68,7 @@ std::vector<Backend> list_backends() {
   list.push_back({"avx2", &avx2::op_table, unusable_reason_of_avx2, nullptr});
 #endif
   list.push_back({"baseline", &baseline::op_table, runs_always, nullptr});
-#if defined(NORMDROP_HAS_CUDA_EMULATED)
+#if defined(NORMDROP_HAS_CUDA_EMULATION)
   list.push_back({"cuda-emulated", &cuda_emulated::op_table,
                   cuda_emulated::device_table.unusable_reason, &cuda_emulated::device_table});
 #endif

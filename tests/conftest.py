@@ -1,7 +1,7 @@
 """Fixtures: every test that takes ``backend`` runs once under each backend of this machine.
 
-``NORMDROP_TEST_BACKENDS=cuda-emulated`` (names with commas between) runs those tests, and no others,
-under the backends it names.
+``NORMDROP_TEST_BACKENDS=cuda-emulated`` (names with commas between) runs those tests, and no
+others, under the backends it names.
 """
 
 from __future__ import annotations
