@@ -21,7 +21,7 @@ struct ColumnPlan {
   std::int64_t slots;
 
   std::int64_t blocks() const { return outer * tiles * slots; }
-  std::int64_t groups() const { return outer * columns; }
+  __host__ __device__ std::int64_t groups() const { return outer * columns; }
 };
 
 inline ColumnPlan plan_columns(std::int64_t outer, std::int64_t rows, std::int64_t columns,
