@@ -20,7 +20,7 @@ struct ColumnPlan {
   std::int64_t rows_per_slot;
   std::int64_t slots;
 
-  std::int64_t blocks() const { return outer * tiles * slots; }
+  __host__ __device__ std::int64_t blocks() const { return outer * tiles * slots; }
   __host__ __device__ std::int64_t groups() const { return outer * columns; }
 };
 

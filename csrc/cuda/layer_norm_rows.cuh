@@ -56,6 +56,7 @@ struct RowElements {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
       if (!valid[k]) continue;
+      forget_widened(pack[k]);
       Arithmetic<T> weight[unit];
       Arithmetic<T> bias[unit];
       a.weight.load(first + column(k), 1, a.parameters_aligned, weight);
@@ -78,15 +79,22 @@ struct MomentSlots {
   Sum<T>* squares;
 };
 
+// Threads that a multiprocessor holds at once: what bounds the registers of one.
+template <int unit>
+inline constexpr int row_threads_resident =
+    unit > 1 ? cuda_tuning::row_threads_resident : cuda_tuning::odd_row_threads_resident;
+
 template <class T, int unit, int threads>
-__device__ __forceinline__ Moments moments_of(const RowElements<T, unit, threads>& elements,
-                                              int length, const MomentSlots<T>& slots) {
+__device__ __forceinline__ Moments moments_of(RowElements<T, unit, threads>& elements, int length,
+                                              const MomentSlots<T>& slots) {
   return moments_of<T, threads>(elements.pack, elements.valid, static_cast<double>(length),
                                 slots.largest, slots.sums, slots.squares);
 }
 
 template <class T, int unit, int threads>
-__global__ void __launch_bounds__(row_block_threads<threads>) normalise_rows(NormaliseRows<T> a) {
+__global__ void __launch_bounds__(row_block_threads<threads>,
+                                  row_threads_resident<unit> / row_block_threads<threads>)
+    normalise_rows(NormaliseRows<T> a) {
   constexpr int rows = row_block_threads<threads> / threads;
   SHARED_ARRAY(double, largest_slots, slots_for<threads>);
   SHARED_ARRAY(Sum<T>, sum_slots, slots_for<threads>);
@@ -105,7 +113,8 @@ __global__ void __launch_bounds__(row_block_threads<threads>) normalise_rows(Nor
 
 // A cluster has a row, each of its blocks a chunk. The same bits as chunks through memory.
 template <class T, int unit>
-__global__ void __launch_bounds__(block_threads) normalise_rows_in_clusters(NormaliseRows<T> a) {
+__global__ void __launch_bounds__(block_threads, row_threads_resident<unit> / block_threads)
+    normalise_rows_in_clusters(NormaliseRows<T> a) {
   SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
   SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
   SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);

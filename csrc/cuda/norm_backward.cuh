@@ -27,105 +27,30 @@ struct ReductionMaps {
 };
 
 template <class T>
-bool reads_aligned(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, int unit) {
-  return packs_lie_aligned<T>(a.grad_output, maps.grad_output.first, unit) &&
-         packs_lie_aligned<T>(a.grad_output, maps.grad_output.second, unit) &&
-         packs_lie_aligned<T>(a.x, maps.x.first, unit) &&
-         packs_lie_aligned<T>(a.x, maps.x.second, unit);
-}
-
-template <class T>
-void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, const RunPlan& plan,
-                  GradientSums<T>* slots) {
-  for_unit<T>(plan.length, [&](auto unit) {
-    const RunGradients<T> arguments{a.grad_output,
-                                    a.x,
-                                    a.mean,
-                                    a.inv_std,
-                                    maps.weight,
-                                    maps.grad_output,
-                                    maps.x,
-                                    maps.statistic,
-                                    maps.weight_map,
-                                    plan,
-                                    reads_aligned(a, maps, unit.is),
-                                    slots};
-    launch("run_gradients", run_gradients<T, unit.is>,
-           grid_of(plan.groups * plan.chunks, block_threads), a.stream, arguments);
-  });
-}
-
-template <class T>
-void sums_of_columns(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, std::int64_t outer,
-                     std::int64_t rows, std::int64_t columns, GradientSums<T>* slots) {
-  for_unit<T>(columns, [&](auto unit) {
-    const ColumnPlan plan = plan_columns(outer, rows, columns, unit.is);
-    const ColumnGradients<T> arguments{a.grad_output,
-                                       a.x,
-                                       a.mean,
-                                       a.inv_std,
-                                       maps.weight,
-                                       maps.grad_output,
-                                       maps.x,
-                                       maps.statistic,
-                                       maps.weight_map,
-                                       plan,
-                                       reads_aligned(a, maps, unit.is),
-                                       slots};
-    launch("column_gradients", column_gradients<T, unit.is>, grid_of(plan.blocks(), column_threads),
-           a.stream, arguments);
-  });
-}
-
-template <class T>
-void merge_sums(const GradientMerge<T>& arguments, void* stream) {
-  launch("merge_gradients", merge_gradients<T>,
-         grid_of(merge_blocks(arguments.layout), merge_threads), stream, arguments);
-}
-
-template <class T>
 struct GradientWrite {
   const GradientLine* lines;
   Parameter<T> weight;  // of elements; where a group has one weight it is in the line
   bool constants;
 };
 
+// Defined and instantiated in kernels/norm_backward.cu.
+template <class T>
+void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, const RunPlan& plan,
+                  GradientSums<T>* slots);
+template <class T>
+void sums_of_columns(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, std::int64_t outer,
+                     std::int64_t rows, std::int64_t columns, GradientSums<T>* slots);
+template <class T>
+void merge_sums(const GradientMerge<T>& arguments, void* stream);
+
 template <class T>
 void write_elements(const BackwardArrays<T>& a, const GradientWrite<T>& write,
                     const DenseShape& shape, std::int64_t grad_output_stride, std::int64_t x_stride,
                     std::int64_t grad_x_stride, const IndexMap& line_map,
-                    const IndexMap& parameter_map) {
-  for_unit<T>(shape.pack_axis(), [&](auto unit) {
-    const bool aligned = packs_lie_aligned<T>(a.grad_output, grad_output_stride, unit.is) &&
-                         packs_lie_aligned<T>(a.x, x_stride, unit.is) &&
-                         packs_lie_aligned<T>(a.grad_x, grad_x_stride, unit.is);
-    const GradientElements<T> arguments{
-        a.grad_output, a.x,      a.grad_x,           write.lines,
-        write.weight,  shape,    grad_output_stride, x_stride,
-        grad_x_stride, line_map, parameter_map,      write.constants,
-        aligned};
-    const std::int64_t packs = shape.outer * shape.dense() / unit.is;
-    launch("gradient_elements", gradient_elements<T, unit.is>,
-           grid_of(divided_up(packs, block_threads * cuda_tuning::packs_per_thread), block_threads),
-           a.stream, arguments);
-  });
-}
-
+                    const IndexMap& parameter_map);
 template <class T>
 void write_columns(const BackwardArrays<T>& a, const GradientWrite<T>& write, std::int64_t outer,
                    std::int64_t rows, std::int64_t columns, const ReductionMaps<T>& maps,
-                   const IndexMap& grad_x_map) {
-  for_unit<T>(columns, [&](auto unit) {
-    const ColumnPlan plan = plan_column_pass(outer, rows, columns, unit.is);
-    const bool aligned = reads_aligned(a, maps, unit.is) &&
-                         packs_lie_aligned<T>(a.grad_x, grad_x_map.first, unit.is) &&
-                         packs_lie_aligned<T>(a.grad_x, grad_x_map.second, unit.is);
-    const GradientOfColumns<T> arguments{
-        a.grad_output, a.x,        a.grad_x,        write.lines, write.weight,    maps.grad_output,
-        maps.x,        grad_x_map, maps.weight_map, plan,        write.constants, aligned};
-    launch("gradient_of_columns", gradient_of_columns<T, unit.is>,
-           grid_of(plan.blocks(), column_threads), a.stream, arguments);
-  });
-}
+                   const IndexMap& grad_x_map);
 
 }  // namespace normdrop::NORMDROP_DEVICE

@@ -77,7 +77,7 @@ struct Chunk {
 // Mean and squares of the elements that this block's threads hold, `packs` each: two passes over
 // registers. Deviations from a mean that is exact for equal elements vanish exactly.
 template <class T, int threads, int packs, int elements>
-__device__ __forceinline__ Moments moments_of(const Pack<T, elements> (&pack)[packs],
+__device__ __forceinline__ Moments moments_of(Pack<T, elements> (&pack)[packs],
                                               const bool (&valid)[packs], double count,
                                               double* largest_slots, Sum<T>* sum_slots,
                                               Sum<T>* square_slots) {
@@ -107,6 +107,7 @@ __device__ __forceinline__ Moments moments_of(const Pack<T, elements> (&pack)[pa
   Sum<T> squares{};
 #pragma unroll
   for (int k = 0; k < packs; ++k) {
+    forget_widened(pack[k]);
 #pragma unroll
     for (int j = 0; j < elements; ++j) {
       const double value = static_cast<double>(arithmetic(pack[k].element[j])) * scale;

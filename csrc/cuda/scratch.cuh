@@ -53,6 +53,18 @@ void for_unit(std::int64_t length, Body&& body) {
   }
 }
 
+// As for_unit, of columns: a thread keeps several doubles for each of its columns, so that eight of
+// them would not fit.
+template <class T, class Body>
+void for_column_unit(std::int64_t columns, Body&& body) {
+  constexpr int widest = vector_elements<T> < 4 ? vector_elements<T> : 4;
+  if (columns % widest == 0) {
+    body(Number<widest>{});
+  } else {
+    body(Number<1>{});
+  }
+}
+
 // Whether packs of a unit lie aligned in an array whose packs start at multiples of it.
 template <class T>
 bool packs_lie_aligned(const void* pointer, std::int64_t stride, int unit) {

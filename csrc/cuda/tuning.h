@@ -26,6 +26,12 @@ inline constexpr std::int64_t column_slots = 256;
 // Layer norm of short rows: several of them share a block of this many threads.
 inline constexpr int short_row_block = 128;
 
+// Layer norm of rows: threads that a multiprocessor shall hold at once. 768 leave each 80 registers,
+// which 32 elements of float32 and two passes over them need without spilling; single elements
+// (odd lengths) need more.
+inline constexpr int row_threads_resident = 768;
+inline constexpr int odd_row_threads_resident = 512;
+
 // Layer norm backward of rows: columns of float32 and narrower that a thread sums over rows in
 // registers (two doubles each), and the largest block. Bits.
 inline constexpr int backward_columns_per_thread = 8;

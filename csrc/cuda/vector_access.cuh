@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "ops/dtype.h"
 #include "platform.h"
@@ -74,6 +75,21 @@ __device__ __forceinline__ Pack<T, elements> zero_pack() {
 #pragma unroll
   for (int i = 0; i < elements; ++i) pack.element[i] = T{};
   return pack;
+}
+
+// Between two passes over packs in registers: their elements are widened anew, which costs less than
+// the registers that the widened ones would hold.
+template <class T, int elements>
+__device__ __forceinline__ void forget_widened(Pack<T, elements>& pack) {
+  using Word =
+      std::conditional_t<sizeof(pack) % 8 == 0 && sizeof(T) == 8, std::uint64_t,
+                         std::conditional_t<sizeof(pack) % 4 == 0, std::uint32_t, std::uint16_t>>;
+  constexpr int words = sizeof(pack) / sizeof(Word);
+  Word word[words];
+  memcpy(word, &pack, sizeof pack);
+#pragma unroll
+  for (int i = 0; i < words; ++i) forget(word[i]);
+  memcpy(&pack, word, sizeof pack);
 }
 
 // Whether packs of `bytes` lie aligned at a pointer and at every multiple of a stride behind it.

@@ -58,7 +58,7 @@ class Backward {
   void columns() const {
     const ReductionMaps<T> maps{
         {0, a_.grad_output_batch_stride, 1}, {0, a_.x_batch_stride, 1}, {0, 0, 1}, {}, {0, 0, 0}};
-    for_unit<T>(a_.channels, [&](auto unit) {
+    for_column_unit<T>(a_.channels, [&](auto unit) {
       const ColumnPlan plan = plan_columns(1, a_.batch, a_.channels, unit.is);
       const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
           a_.stream, plan.slots * plan.groups(), plan.groups());

@@ -74,7 +74,7 @@ class Backward {
   void parameters_of_rows() const {
     const ReductionMaps<T> maps{
         {0, a_.grad_output_outer_stride, 1}, {0, a_.x_outer_stride, 1}, {0, 1, 0}, {}, {0, 0, 0}};
-    for_unit<T>(a_.reduced, [&](auto unit) {
+    for_column_unit<T>(a_.reduced, [&](auto unit) {
       const ColumnPlan plan = plan_columns(1, a_.outer, a_.reduced, unit.is);
       GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.slots * plan.groups());
       sums_of_columns(arrays_, maps, 1, a_.outer, a_.reduced, slots);
@@ -117,7 +117,7 @@ class Backward {
                                 {a_.inner, 0, 1},
                                 weight_,
                                 {0, 1, 0}};
-    for_unit<T>(a_.inner, [&](auto unit) {
+    for_column_unit<T>(a_.inner, [&](auto unit) {
       const ColumnPlan plan = plan_columns(a_.outer, a_.reduced, a_.inner, unit.is);
       const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
           a_.stream, plan.slots * plan.groups(), plan.groups());
