@@ -95,7 +95,7 @@ test-mutants: $(VENV)/test.stamp
 gpu-check:
 	$(PYTHON) bench/gpu_check.py --part $(PART)
 
-time-cuda-build: $(VENV)/test.stamp
+time-cuda-build: $(BIN)/python
 	PATH=$(abspath $(BIN)):$$PATH tools/time-cuda-build
 
 bench: $(VENV)/demo.stamp
