@@ -49,6 +49,7 @@ class Launch {
   void start(Block& block, uint3 index);
   void begin(Block& block);
   void end(Block& block);
+  void schedule();
   Warp* first_runnable() const;
   void step(Thread& thread);
   void retire(Thread& thread);
