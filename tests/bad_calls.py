@@ -360,7 +360,11 @@ SCALARS: dict[str, list[tuple[Any, type[Exception], tuple[str, ...]]]] = {
     "name": [
         ("nope", ValueError, ("baseline", "got 'nope'")),
         ("", ValueError, ("baseline", "got ''")),
-        ("cuda", RuntimeError, ("cuda", "baseline")),
+        *(
+            (known, RuntimeError, (known, "baseline"))
+            for known in ("cuda", "cuda-emulated")
+            if known not in nd.backends()
+        ),
         (3, TypeError, ("got int",)),
         (None, TypeError, ("got NoneType",)),
     ],

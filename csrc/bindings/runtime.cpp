@@ -23,9 +23,17 @@ PyObject* context_backend = nullptr;                   // a contextvars.ContextV
 std::string usable_names() {
   std::string names;
   for (const Backend& backend : built_backends()) {
-    if (backend.usable) names += (names.empty() ? "'" : ", '") + std::string(backend.name) + "'";
+    if (backend.usable()) names += (names.empty() ? "'" : ", '") + std::string(backend.name) + "'";
   }
   return names;
+}
+
+[[noreturn]] void fail_not_built(const std::string& where, const std::string& name) {
+  std::string text = where + ": backend '" + name + "' is not in this build";
+  if (name == "cuda") {
+    text += std::string("; to add it, in normdrop's source folder: ") + add_cuda_command;
+  }
+  throw std::runtime_error(text + "; usable here: " + usable_names());
 }
 
 const Backend& require_backend(const std::string& where, const std::string& name) {
@@ -33,24 +41,23 @@ const Backend& require_backend(const std::string& where, const std::string& name
   if (backend == nullptr) {
     const char* known[] = {"avx512", "avx2", "baseline", "cuda", "cuda-emulated"};
     for (const char* candidate : known) {
-      if (name != candidate) continue;
-      throw std::runtime_error(where + ": backend '" + name +
-                               "' is not in this build; usable here: " + usable_names());
+      if (name == candidate) fail_not_built(where, name);
     }
     throw py::value_error(where + " must be one of " + usable_names() + ", got '" + name + "'");
   }
-  if (!backend->usable) {
-    throw std::runtime_error(where + ": backend '" + name + "' needs " + backend->needs +
-                             ", which this machine does not have; usable here: " + usable_names());
+  if (const std::string reason = backend->unusable_reason(); !reason.empty()) {
+    throw std::runtime_error(where + ": backend '" + name + "' cannot run here: " + reason +
+                             "; usable here: " + usable_names());
   }
   return *backend;
 }
 
+// The fastest of the CPU: NumPy's arrays lie in its memory.
 const Backend& default_backend() {
   const char* text = std::getenv("NORMDROP_BACKEND");
   if (text != nullptr && *text != '\0') return require_backend("NORMDROP_BACKEND", text);
   for (const Backend& backend : built_backends()) {
-    if (backend.usable) return backend;
+    if (backend.device == nullptr && backend.usable()) return backend;
   }
   throw std::runtime_error("no backend of this build runs on this machine");
 }
@@ -86,19 +93,52 @@ py::object backend_token(const std::string& name) {
       PyCapsule_New(const_cast<Backend*>(&backend), "normdrop.backend", nullptr));
 }
 
+py::dict device_config(const DeviceTable& table, int device) {
+  const DeviceInfo info = table.info(device);
+  py::dict result;
+  result["name"] = info.name;
+  result["compute_capability"] = std::to_string(info.compute_capability / 10) + "." +
+                                 std::to_string(info.compute_capability % 10);
+  result["memory_bytes"] = info.memory_bytes;
+  result["architecture_built"] = info.architecture_built;
+  return result;
+}
+
+// None where the build has no CUDA.
+py::object cuda_config() {
+  const Backend* cuda = find_backend("cuda");
+  if (cuda == nullptr) return py::none();
+  py::list devices;
+  const int count = cuda->device->device_count();
+  for (int device = 0; device < count; ++device) {
+    devices.append(device_config(*cuda->device, device));
+  }
+  py::dict result;
+  result["toolkit"] = NORMDROP_CUDA_TOOLKIT;
+  result["architectures"] = py::str(NORMDROP_CUDA_ARCHITECTURES).attr("split")();
+  const std::string driver = cuda->device->driver_version();
+  result["driver"] = driver.empty() ? py::object(py::none()) : py::object(py::str(driver));
+  result["devices"] = devices;
+  return result;
+}
+
 py::dict config() {
   py::dict result;
   py::list built;
   py::dict unusable;
   for (const Backend& backend : built_backends()) {
     built.append(backend.name);
-    if (!backend.usable) unusable[backend.name] = std::string("needs ") + backend.needs;
+    const std::string reason = backend.unusable_reason();
+    if (!reason.empty()) unusable[backend.name] = reason;
   }
   result["compiler"] = NORMDROP_COMPILER;
   result["build_type"] = NORMDROP_BUILD_TYPE;
   result["openmp"] = cpu::built_with_openmp();
   result["backends_built"] = built;
   result["backends_unusable"] = unusable;
+  result["cuda"] = cuda_config();
+  result["add_cuda"] = find_backend("cuda") == nullptr ? py::object(py::str(add_cuda_command))
+                                                       : py::object(py::none());
   result["pool_limit_bytes"] = output_pool::limit();
   result["pool_idle_bytes"] = output_pool::idle_bytes();
   result["threads"] = cpu::thread_count();
@@ -109,7 +149,7 @@ py::dict config() {
 std::vector<std::string> backends() {
   std::vector<std::string> names;
   for (const Backend& backend : built_backends()) {
-    if (backend.usable) names.emplace_back(backend.name);
+    if (backend.usable()) names.emplace_back(backend.name);
   }
   return names;
 }

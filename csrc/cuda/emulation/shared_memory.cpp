@@ -13,6 +13,7 @@ namespace normdrop::NORMDROP_DEVICE::emulation {
 namespace {
 
 constexpr std::size_t redzone_bytes = 256;
+constexpr std::size_t last_redzone_bytes = 4096;
 constexpr unsigned char redzone = 0xC3;
 constexpr std::size_t static_limit = 48 * 1024;  // of CUDA, on every card
 constexpr std::size_t static_reserve = 1024;     // beside what a launch may ask for
@@ -27,11 +28,15 @@ std::size_t end_of(const SharedLayout& layout) {
   return layout.places().empty() ? 0 : layout.places().back().end();
 }
 
+// A longer redzone behind the last array: whoever leaves an array by a whole row shows there.
+std::size_t checked_end(const SharedLayout& layout) {
+  return std::min(end_of(layout) + last_redzone_bytes, Arena::capacity);
+}
+
 // How many bytes of [begin, end) are not what a redzone holds.
 std::size_t damaged(const Arena& arena, std::size_t begin, std::size_t end) {
-  return static_cast<std::size_t>(
-      (end - begin) -
-      static_cast<std::size_t>(std::count(arena.bytes + begin, arena.bytes + end, redzone)));
+  const auto whole = std::count(arena.bytes + begin, arena.bytes + end, redzone);
+  return end - begin - static_cast<std::size_t>(whole);
 }
 
 std::string described(const SharedArray& array, std::size_t bytes, const char* side) {
@@ -83,11 +88,15 @@ Arena* take_arena() {
 }
 
 void return_arena(Arena* arena, const SharedLayout& layout) {
-  const std::size_t used = std::min(end_of(layout) + redzone_bytes, Arena::capacity);
-  sanitizer::allow(arena->bytes, used);
-  fill(arena->bytes, used, redzone);
+  sanitizer::allow(arena->bytes, Arena::capacity);
+  fill(arena->bytes, end_of(layout), redzone);
   sanitizer::forbid(arena->bytes, Arena::capacity);
   pool().push_back(arena);
+}
+
+void discard_arena(Arena* arena) {
+  sanitizer::allow(arena->bytes, Arena::capacity);
+  delete arena;
 }
 
 void poison(Arena& arena, const SharedLayout::Place& place) {
@@ -99,33 +108,43 @@ void poison(Arena& arena, const SharedLayout& layout) {
   for (const SharedLayout::Place& place : layout.places()) poison(arena, place);
 }
 
-std::string overrun(Arena& arena, const SharedLayout& layout) {
-  sanitizer::allow(arena.bytes, Arena::capacity);
-  std::string text;
+namespace {
+
+std::string damage(const Arena& arena, const SharedLayout& layout) {
   std::size_t begin = 0;
   const SharedArray* before = nullptr;
   for (const SharedLayout::Place& place : layout.places()) {
+    // The first half of what lies between two arrays tells of the one, the rest of the other.
     const std::size_t middle = before == nullptr ? begin : begin + (place.begin - begin) / 2;
     if (const std::size_t bytes = damaged(arena, begin, middle)) {
-      text = described(*before, bytes, "behind");
-    } else if (const std::size_t bytes = damaged(arena, middle, place.begin)) {
-      text = described(*place.array, bytes, "before");
+      return described(*before, bytes, "behind");
+    }
+    if (const std::size_t bytes = damaged(arena, middle, place.begin)) {
+      return described(*place.array, bytes, "before");
     }
     begin = place.end();
     before = place.array;
   }
-  if (before != nullptr && text.empty()) {
-    const std::size_t bytes = damaged(arena, begin, begin + redzone_bytes);
-    if (bytes > 0) text = described(*before, bytes, "behind");
-  }
-  // Only the arrays may be touched again.
-  begin = 0;
+  const std::size_t bytes = damaged(arena, begin, checked_end(layout));
+  return bytes == 0 ? "" : described(*before, bytes, "behind");
+}
+
+}  // namespace
+
+std::string overrun(Arena& arena, const SharedLayout& layout) {
+  sanitizer::allow(arena.bytes, Arena::capacity);
+  const std::string text = damage(arena, layout);
+  forbid_redzones(arena, layout);
+  return text;
+}
+
+void forbid_redzones(Arena& arena, const SharedLayout& layout) {
+  std::size_t begin = 0;
   for (const SharedLayout::Place& place : layout.places()) {
     sanitizer::forbid(arena.bytes + begin, place.begin - begin);
     begin = place.end();
   }
   sanitizer::forbid(arena.bytes + begin, Arena::capacity - begin);
-  return text;
 }
 
 void* shared_address(const SharedArray& array) { return running_launch().shared(array); }

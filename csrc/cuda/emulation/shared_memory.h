@@ -46,9 +46,11 @@ struct Arena {
 
 Arena* take_arena();
 void return_arena(Arena* arena, const SharedLayout& layout);
+void discard_arena(Arena* arena);  // of a launch that may have written anywhere
 
 void poison(Arena& arena, const SharedLayout& layout);
 void poison(Arena& arena, const SharedLayout::Place& place);
+void forbid_redzones(Arena& arena, const SharedLayout& layout);  // under AddressSanitizer
 // Which array was overrun and how, or nothing.
 std::string overrun(Arena& arena, const SharedLayout& layout);
 

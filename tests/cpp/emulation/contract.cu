@@ -9,12 +9,17 @@ namespace {
 constexpr int threads = 64;
 constexpr std::uint32_t all_lanes = 0xFFFFFFFFu;
 
-struct Flags {
-  std::int32_t* flag;
+struct Answers {
+  ContractAnswers* answers;
+  int thread;
   __device__ void check(int i, bool holds) const {
-    if (!holds) flag[i] = 0;
+    ++(holds ? answers->held : answers->broken)[thread][i];
   }
 };
+
+__device__ int place_of_thread() {
+  return static_cast<int>(threadIdx.x + blockDim.x * threadIdx.y + threads * blockIdx.x);
+}
 
 template <class T>
 __device__ __forceinline__ bool shuffles(T lane) {
@@ -62,8 +67,9 @@ __device__ bool moves_words(const void* source, unsigned char* target) {
 }
 
 __global__ void __launch_bounds__(threads)
-    contract_of_threads(std::int32_t* __restrict__ flags, const unsigned char* __restrict__ bytes) {
-  const Flags out{flags};
+    contract_of_threads(ContractAnswers* __restrict__ answers,
+                        const unsigned char* __restrict__ bytes) {
+  const Answers out{answers, place_of_thread()};
   SHARED_ARRAY(int, ring, threads);
   SHARED_ARRAY(Words, scratch, 2 * threads);
   int* dynamic = dynamic_shared<int>();
@@ -95,8 +101,8 @@ __device__ bool keeps(float value, std::uint16_t bits) {
   return same && to_double(half) == double(to_float(half));
 }
 
-__global__ void contract_of_numbers(std::int32_t* flags, float zero) {
-  const Flags out{flags};
+__global__ void contract_of_numbers(ContractAnswers* answers, float zero) {
+  const Answers out{answers, 0};
   const float infinity = 1.0f / zero;
   const float nothing = infinity - infinity;
   out.check(0, keeps<float16>(1.5f, 0x3E00) && keeps<float16>(65519.0f, 0x7BFF));
@@ -124,8 +130,8 @@ __global__ void contract_of_numbers(std::int32_t* flags, float zero) {
   out.check(17, to_float(2.5f) == 2.5f && to_double(0.1) == 0.1 && to_double(2.5f) == 2.5);
 }
 
-__global__ void contract_of_clusters(std::int32_t* flags) {
-  const Flags out{flags};
+__global__ void contract_of_clusters(ContractAnswers* answers) {
+  const Answers out{answers, place_of_thread()};
   SHARED_ARRAY(int, rank, threads);
   rank[threadIdx.x] = static_cast<int>(cluster_rank());
   cluster_sync();
@@ -138,19 +144,19 @@ __global__ void contract_of_clusters(std::int32_t* flags) {
 
 }  // namespace
 
-void run_contract_of_threads(std::int32_t* flags, const void* bytes, void* stream) {
+void run_contract_of_threads(ContractAnswers* answers, const void* bytes, void* stream) {
   const LaunchDims dims{.grid = dim3(3), .block = dim3(32, 2), .shared_bytes = threads * 4};
-  launch("contract_of_threads", contract_of_threads, dims, stream, flags,
+  launch("contract_of_threads", contract_of_threads, dims, stream, answers,
          static_cast<const unsigned char*>(bytes));
 }
 
-void run_contract_of_numbers(std::int32_t* flags, void* stream) {
-  launch("contract_of_numbers", contract_of_numbers, {dim3(1), dim3(1)}, stream, flags, 0.0f);
+void run_contract_of_numbers(ContractAnswers* answers, void* stream) {
+  launch("contract_of_numbers", contract_of_numbers, {dim3(1), dim3(1)}, stream, answers, 0.0f);
 }
 
-void run_contract_of_clusters(std::int32_t* flags, void* stream) {
+void run_contract_of_clusters(ContractAnswers* answers, void* stream) {
   const LaunchDims dims{.grid = dim3(4), .block = dim3(threads), .cluster = 2};
-  launch("contract_of_clusters", contract_of_clusters, dims, stream, flags);
+  launch("contract_of_clusters", contract_of_clusters, dims, stream, answers);
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE
