@@ -7,6 +7,7 @@
 #include "cpu/kernels/batch_norm.h"
 #include "cpu/kernels/channel_lines.h"
 #include "cpu/kernels/columns.h"
+#include "cpu/kernels/for_dtype.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/slots.h"
 
@@ -226,11 +227,11 @@ void inference(const BatchNormInference& a) {
 }  // namespace
 
 void batch_norm_forward(const BatchNormForward& a) {
-  a.dtype == DType::float32 ? forward<float>(a) : forward<double>(a);
+  for_dtype(a.dtype, [&](auto element) { forward<decltype(element)>(a); });
 }
 
 void batch_norm_inference(const BatchNormInference& a) {
-  a.dtype == DType::float32 ? inference<float>(a) : inference<double>(a);
+  for_dtype(a.dtype, [&](auto element) { inference<decltype(element)>(a); });
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -6,6 +6,7 @@
 //   are few. inner == 1 (NHWC, 2-D): batch_norm_row_backward.h.
 #include "cpu/kernels/batch_norm.h"
 #include "cpu/kernels/batch_norm_row_backward.h"
+#include "cpu/kernels/for_dtype.h"
 #include "cpu/kernels/kernels.h"
 
 namespace normdrop::NORMDROP_ISA {
@@ -262,7 +263,7 @@ void backward(const BatchNormBackward& a) {
 }  // namespace
 
 void batch_norm_backward(const BatchNormBackward& a) {
-  a.dtype == DType::float32 ? backward<float>(a) : backward<double>(a);
+  for_dtype(a.dtype, [&](auto element) { backward<decltype(element)>(a); });
 }
 
 }  // namespace normdrop::NORMDROP_ISA

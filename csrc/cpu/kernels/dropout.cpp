@@ -5,6 +5,7 @@
 // one write. A dropped element is 0 also where x is inf or NaN: select, not multiply. Nothing is
 // stored for the backward pass, which is the same function.
 #include "ops/dropout.h"
+#include "cpu/kernels/for_dtype.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/philox_words.h"
 #include "cpu/parallel.h"
@@ -138,7 +139,9 @@ void run(const Dropout& a) {
 
 }  // namespace
 
-void dropout(const Dropout& a) { a.dtype == DType::float32 ? run<float>(a) : run<double>(a); }
+void dropout(const Dropout& a) {
+  for_dtype(a.dtype, [&](auto element) { run<decltype(element)>(a); });
+}
 
 void dropout_keep(const DropoutKeep& a) {
   const PhiloxKeys keys = philox_keys(a.draw.seed, a.draw.call);

@@ -8,6 +8,7 @@
 // Sums are double; float32 rows of ordinary size take single precision for what is written, with
 //   the roundings that matter carried along (normalise.h, float_backward.h).
 #include "cpu/kernels/columns.h"
+#include "cpu/kernels/for_dtype.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/layer_norm_backward.h"
 
@@ -381,11 +382,11 @@ void backward(const LayerNormBackward& a) {
 }  // namespace
 
 void layer_norm_forward(const LayerNormForward& a) {
-  a.dtype == DType::float32 ? forward<float>(a) : forward<double>(a);
+  for_dtype(a.dtype, [&](auto element) { forward<decltype(element)>(a); });
 }
 
 void layer_norm_backward(const LayerNormBackward& a) {
-  a.dtype == DType::float32 ? backward<float>(a) : backward<double>(a);
+  for_dtype(a.dtype, [&](auto element) { backward<decltype(element)>(a); });
 }
 
 }  // namespace normdrop::NORMDROP_ISA
