@@ -34,6 +34,11 @@ using wide = typename wide_type<T>::type;
 template <class T>
 inline constexpr bool is_narrow = sizeof(T) <= 4;
 
+// Whether passes over elements of T may run in single precision, which carries its roundings along
+// by fma.
+template <class T>
+inline constexpr bool suits_single = is_narrow<T> && has_fma;
+
 using u16_half = std::uint16_t __attribute__((vector_size(vector_bytes / 2)));
 
 // The portable conversions, for one number or a vector of them. A float16's exponent and mantissa,

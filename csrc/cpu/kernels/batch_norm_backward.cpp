@@ -92,9 +92,9 @@ struct ChannelBackward {
 
   // The passes in single precision; see float_backward.h.
   FloatStats stats() const {
-    if constexpr (sizeof(T) == 8) return {0.0f, 0.0f, 0.0f, false};
-    FloatStats stats = float_stats(a.mean[channel], a.inv_std[channel]);
-    if constexpr (is_narrow<T>) {
+    FloatStats stats{0.0f, 0.0f, 0.0f, false};
+    if constexpr (suits_single<T>) {
+      stats = float_stats(a.mean[channel], a.inv_std[channel]);
       bool ordinary = false;
       for (std::int64_t row = 0; row < a.batch && row < 16 && !ordinary; ++row) {
         ordinary = has_ordinary_size(grad_output(row), a.inner);
@@ -106,7 +106,7 @@ struct ChannelBackward {
 
   RowSums float_sums(std::int64_t begin, std::int64_t end, const FloatStats& stats) const {
     FloatSums sums;
-    if constexpr (is_narrow<T>) {
+    if constexpr (suits_single<T>) {
       const FloatStats these = stats;
       const T* values = x(begin);
       const T* grads = grad_output(begin);
@@ -163,7 +163,7 @@ void write_float_channels(const BatchNormBackward& a, std::int64_t first, std::i
 template <class T>
 void write_channel(const ChannelBackward<T>& backward, std::int64_t begin, std::int64_t end,
                    const ChannelPlan& plan) {
-  if constexpr (is_narrow<T>) {
+  if constexpr (suits_single<T>) {
     if (plan.slopes.usable) {
       return write_float_channels<T>(backward.a, backward.channel, 1, begin, end, &plan);
     }
@@ -216,7 +216,7 @@ void backward_channels(const BatchNormBackward& a) {
       const std::int64_t first = block * together;
       const std::int64_t count = a.channels - first < together ? a.channels - first : together;
       ChannelPlan plan[cpu::tuning::most_channels_together];
-      bool all_float = is_narrow<T>;
+      bool all_float = suits_single<T>;
       for (std::int64_t c = 0; c < count; ++c) {
         const ChannelBackward<T> backward{a, first + c};
         const FloatStats stats = backward.stats();
@@ -226,7 +226,7 @@ void backward_channels(const BatchNormBackward& a) {
         plan[c] = plan_of(first + c, stats);
         all_float = all_float && plan[c].slopes.usable;
       }
-      if constexpr (is_narrow<T>) {
+      if constexpr (suits_single<T>) {
         if (all_float) return write_float_channels<T>(a, first, count, 0, a.batch, plan);
       }
       for (std::int64_t c = 0; c < count; ++c) {

@@ -22,7 +22,7 @@ class RowBackward {
 
   void run() {
     choose_channels();
-    if constexpr (is_narrow<T>) {
+    if constexpr (suits_single<T>) {
       if (channels_in_float_ > 0) {
         sum_slots<true>();
         merge_sums(sums());
@@ -35,7 +35,7 @@ class RowBackward {
       take_double_sums();
     }
     plan_channels();
-    if constexpr (is_narrow<T>) {
+    if constexpr (suits_single<T>) {
       if (channels_in_float_ > 0) return write_rows<true>();
     }
     write_rows<false>();
@@ -66,7 +66,7 @@ class RowBackward {
       doubles(mean)[c] = a_.mean[c];
       doubles(inv_std)[c] = a_.inv_std[c];
     }
-    if constexpr (is_narrow<T> && has_fma) {
+    if constexpr (suits_single<T>) {
       float* largest = floats(in_float);
       for (std::int64_t row = 0; row < looked_at; ++row) {
         const T* grads = grad_output(row);

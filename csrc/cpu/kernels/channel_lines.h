@@ -80,13 +80,16 @@ class ChannelPass {
  public:
   ChannelPass(const Normaliser& n, double weight, double bias, Writing how)
       : n_(n), weight_(weight), bias_(bias), how_(how) {
-    if constexpr (is_narrow<T>) single_ = single_line(n, weight, bias);
+    if constexpr (suits_single<T>) single_ = single_line(n, weight, bias);
   }
 
   template <class Length>
   NORMDROP_LAMBDA_INLINE void run(const T* x, T* y, Length length) const {
     if constexpr (is_narrow<T>) {
-      single_.usable ? run_in_single(x, y, length) : run_in_double(x, y, length);
+      if constexpr (suits_single<T>) {
+        if (single_.usable) return run_in_single(x, y, length);
+      }
+      run_in_double(x, y, length);
     } else {
       n_.scale == 1.0 ? run_compensated<false>(x, y, length) : run_compensated<true>(x, y, length);
     }

@@ -71,11 +71,13 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
       n = normaliser_of(Runs<T>{from, 1, length.length, 0}, a.eps);
     }
     report<T>(a, first + r, n);
-    if (single.usable && is_finite(var[r])) {
-      normalise_run_in_single(from, to, length, single, weight, bias, how);
-    } else {
-      normalise_run(from, to, length.length, n, weight, bias, how);
+    if constexpr (suits_single<T>) {
+      if (single.usable && is_finite(var[r])) {
+        normalise_run_in_single(from, to, length, single, weight, bias, how);
+        continue;
+      }
     }
+    normalise_run(from, to, length.length, n, weight, bias, how);
   }
 }
 
@@ -222,7 +224,7 @@ void backward_rows(const LayerNormBackward& a) {
   const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * width;  // float64: and their errors
   Scratch<double> partial(parameters ? slots.count * per_slot : 0);
   bool weight_suits_float = true;
-  if constexpr (is_narrow<T>) {
+  if constexpr (suits_single<T>) {
     weight_suits_float =
         a.weight == nullptr || has_ordinary_size(static_cast<const float*>(a.weight), a.reduced);
   }

@@ -62,9 +62,9 @@ struct RowsBackward {
 
   // Whether this row may take the passes in single precision.
   FloatStats stats() const {
-    if constexpr (sizeof(T) == 8) return {0.0f, 0.0f, 0.0f, false};
-    FloatStats stats = float_stats(a.mean[first], a.inv_std[first]);
-    if constexpr (is_narrow<T>) {
+    FloatStats stats{0.0f, 0.0f, 0.0f, false};
+    if constexpr (suits_single<T>) {
+      stats = float_stats(a.mean[first], a.inv_std[first]);
       stats.usable =
           stats.usable && weight_suits_float &&
           has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first), a.reduced);
@@ -74,7 +74,7 @@ struct RowsBackward {
 
   RowSums float_sums(std::int64_t begin, std::int64_t length, const FloatStats& stats) const {
     FloatSums sums;
-    if constexpr (is_narrow<T>) {
+    if constexpr (suits_single<T>) {
       const T* x = at(a.x, a.x_outer_stride, first) + begin;
       const T* grad = at(a.grad_output, a.grad_output_outer_stride, first) + begin;
       const float* weight = static_cast<const float*>(a.weight);
@@ -206,7 +206,7 @@ struct RowsBackward {
     RowSums sum[K];
     FloatStats stats[K];
     FloatSlopes slopes[K];
-    bool all_float = is_narrow<T>;
+    bool all_float = suits_single<T>;
     for (int k = 0; k < K; ++k) {
       const RowsBackward row{a, first + k, weight_suits_float};
       stats[k] = row.stats();
@@ -215,12 +215,12 @@ struct RowsBackward {
       if (!slopes[k].usable) sum[k] = row.sums(0, a.reduced);
       all_float = all_float && slopes[k].usable;
     }
-    if constexpr (is_narrow<T>) {
+    if constexpr (suits_single<T>) {
       if (all_float) return write_float<K>(stats, slopes, grad_weight, grad_bias);
     }
     for (int k = 0; k < K; ++k) {
       const RowsBackward row{a, first + k, weight_suits_float};
-      if constexpr (is_narrow<T>) {
+      if constexpr (suits_single<T>) {
         if (slopes[k].usable) {
           row.template write_float<1>(&stats[k], &slopes[k], grad_weight, grad_bias);
           continue;

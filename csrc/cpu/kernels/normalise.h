@@ -146,7 +146,7 @@ NORMDROP_INLINE void normalise_run_in_single(const T* x, T* y, Length length,
 template <class T>
 NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
                                    const wide<T>* weight, const wide<T>* bias, Writing how) {
-  if constexpr (is_narrow<T>) {
+  if constexpr (suits_single<T>) {
     const SingleNormaliser single = single_normaliser(n.mean, n.inv_std.high);
     if (single.usable) {
       return normalise_run_in_single(x, y, any_length{length}, single, weight, bias, how);
