@@ -1,7 +1,7 @@
 // Elements of 16 bits: float16 (IEEE 754 binary16) and bfloat16 (the upper half of a float32).
 // They are only stored: a load widens to float32, which holds every one of them, and a store rounds
 // to the nearest, ties to even. Where the instruction set has no conversion, integer arithmetic and
-// an exact scaling do the same, to the bit.
+// exact scaling do the same, to the bit. (NaN stays NaN; its payload means nothing.)
 #pragma once
 
 #include "cpu/simd_float.h"
@@ -83,8 +83,7 @@ template <class Bits, class Float>
 NORMDROP_INLINE Bits bits_of(bfloat16, Float value) {
   const Bits bits = __builtin_bit_cast(Bits, value);
   const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const Bits nan = (bits >> 16) | 0x40u;
-  return (bits & 0x7fffffffu) > (Bits{} + 0x7f800000u) ? nan : rounded;
+  return value == value ? rounded : Bits{} + 0x7fc0u;  // a NaN could round to infinity, or beyond
 }
 
 // One element as it is computed with.

@@ -85,10 +85,9 @@ class ChannelPass {
 
   template <class Length>
   NORMDROP_LAMBDA_INLINE void run(const T* x, T* y, Length length) const {
-    if constexpr (is_narrow<T>) {
-      if constexpr (suits_single<T>) {
-        if (single_.usable) return run_in_single(x, y, length);
-      }
+    if constexpr (suits_single<T>) {
+      single_.usable ? run_in_single(x, y, length) : run_in_double(x, y, length);
+    } else if constexpr (is_narrow<T>) {
       run_in_double(x, y, length);
     } else {
       n_.scale == 1.0 ? run_compensated<false>(x, y, length) : run_compensated<true>(x, y, length);
