@@ -43,16 +43,14 @@ using u16_half = std::uint16_t __attribute__((vector_size(vector_bytes / 2)));
 
 // The portable conversions, for one number or a vector of them. A float16's exponent and mantissa,
 // moved to where float32 has them, are the number times 2^-112: subnormals too.
-inline constexpr float to_float16_exponent = 0x1p-112f;
+inline constexpr float beyond_float16 = 65536.0f;
 
 template <class Float, class Bits>
 NORMDROP_INLINE Float float_of(float16, Bits half) {
-  const Bits magnitude = (half & 0x7fffu) << 13;
-  const Bits infinity_or_nan = Bits{} + 0x7f800000u;
-  const Float value = __builtin_bit_cast(Float, magnitude) * (1.0f / to_float16_exponent);
-  const Bits special = magnitude >= (Bits{} + 0x0f800000u) ? infinity_or_nan : Bits{};
-  return __builtin_bit_cast(Float,
-                            __builtin_bit_cast(Bits, value) | special | ((half & 0x8000u) << 16));
+  const Float value = __builtin_bit_cast(Float, (half & 0x7fffu) << 13) * 0x1p112f;
+  const Bits special = value >= (Float{} + beyond_float16) ? Bits{} + 0x7f800000u : Bits{};
+  const Bits sign = (half & 0x8000u) << 16;
+  return __builtin_bit_cast(Float, __builtin_bit_cast(Bits, value) | special | sign);
 }
 
 template <class Float, class Bits>
@@ -63,20 +61,17 @@ NORMDROP_INLINE Float float_of(bfloat16, Bits half) {
 template <class Bits, class Float>
 NORMDROP_INLINE Bits bits_of(float16, Float value) {
   const Bits bits = __builtin_bit_cast(Bits, value);
-  const Bits magnitude = bits & 0x7fffffffu;
-  const Bits too_large = Bits{} + 0x48000000u;  // 2^17: rounds to infinity, and adds without error
-  const Bits bounded = magnitude < too_large ? magnitude : too_large;
+  const Float magnitude = __builtin_bit_cast(Float, bits & 0x7fffffffu);
+  const Float infinity = Float{} + beyond_float16;
+  const Float bounded = magnitude < infinity ? magnitude : infinity;
   // Beside 2^13 times the number's power of two, float32 keeps just the bits that float16 has.
-  const Bits exponent = bounded & 0x7f800000u;
-  const Bits smallest = Bits{} + (113u << 23);
-  const Bits shifter = (exponent < smallest ? smallest : exponent) + (13u << 23);
-  const Float away = __builtin_bit_cast(Float, bounded) + __builtin_bit_cast(Float, shifter);
-  const Float rounded = away - __builtin_bit_cast(Float, shifter);
-  const Bits shifted = __builtin_bit_cast(Bits, rounded * to_float16_exponent) >> 13;
-  const Bits infinity = Bits{} + 0x7c00u;
-  const Bits number = shifted < infinity ? shifted : infinity;
-  const Bits nan = ((magnitude >> 13) & 0x3ffu) | 0x7e00u;
-  return (magnitude > (Bits{} + 0x7f800000u) ? nan : number) | ((bits >> 16) & 0x8000u);
+  const Float power = __builtin_bit_cast(Float, __builtin_bit_cast(Bits, bounded) & 0x7f800000u);
+  const Float smallest = Float{} + 0x1p-14f;
+  const Float shifter = (power > smallest ? power : smallest) * 0x1p13f;
+  const Float rounded = (bounded + shifter) - shifter;
+  const Bits number = __builtin_bit_cast(Bits, rounded * 0x1p-112f) >> 13;
+  const Bits nan = ((bits >> 13) & 0x3ffu) | 0x7e00u;
+  return (value == value ? number : nan) | ((bits >> 16) & 0x8000u);
 }
 
 template <class Bits, class Float>
@@ -99,6 +94,9 @@ NORMDROP_INLINE u32 widen_bits(u16_half bits) {
   return (u32)_mm512_cvtepu16_epi32((__m256i)bits);
 #elif defined(__AVX2__)
   return (u32)_mm256_cvtepu16_epi32((__m128i)bits);
+#elif defined(__SSE2__)
+  const __m128i low = _mm_cvtsi64_si128(__builtin_bit_cast(long long, bits));
+  return (u32)_mm_unpacklo_epi16(low, _mm_setzero_si128());
 #else
   return __builtin_convertvector(bits, u32);
 #endif
@@ -112,6 +110,10 @@ NORMDROP_INLINE u16_half narrow_bits(u32 bits) {
   const __m256i both = (__m256i)bits;
   return (u16_half)_mm_packus_epi32(_mm256_castsi256_si128(both),
                                     _mm256_extracti128_si256(both, 1));
+#elif defined(__SSE2__)
+  const __m128i extended = _mm_srai_epi32(_mm_slli_epi32((__m128i)bits, 16), 16);
+  const __m128i low = _mm_packs_epi32(extended, extended);
+  return __builtin_bit_cast(u16_half, _mm_cvtsi128_si64(low));
 #else
   return __builtin_convertvector(bits, u16_half);
 #endif
