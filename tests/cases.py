@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from ml_dtypes import bfloat16, finfo
 
 Array = npt.NDArray[Any]
 
-DTYPES = [np.float32, np.float64]
+HALF_TYPES = [np.float16, bfloat16]
+DTYPES = [np.float32, np.float64, *HALF_TYPES]
 
 # (shape, axis) of layer norms: the last axis, several, channels-first, all, first.
 LAYER_NORM_CASES = [
@@ -242,7 +244,7 @@ def adversarial_rows(dtype: npt.DTypeLike, length: int = 769) -> list[Row]:
 
 def _subnormal_rows(dtype: npt.DTypeLike, noise: Array) -> Iterator[Row]:
     """float64 goes where neither a square nor an inverse deviation can be represented."""
-    tiny = float(np.finfo(dtype).tiny)
+    tiny = float(finfo(dtype).tiny)
     for eps in (0.0, 1e-5):
         yield Row(f"subnormal_eps_{eps}", (noise * tiny / 16).astype(dtype), eps)
         yield Row(f"around_smallest_normal_eps_{eps}", (noise * tiny).astype(dtype), eps)
@@ -263,11 +265,11 @@ def tiny_rows(dtype: npt.DTypeLike) -> list[Row]:
         Row("ramp_of_four_on_40000", [40000.0, 40001.0, 40002.0, 40003.0]),
         Row("ramp_of_five_on_1e15", 1e15 + np.arange(5.0)),
         Row("opposite", [-1e20, 1e20]),
-        Row("opposite_largest", [-float(np.finfo(dtype).max), float(np.finfo(dtype).max)]),
+        Row("opposite_largest", [-float(finfo(dtype).max), float(finfo(dtype).max)]),
         Row("floor_pinned", [-15.94, -15.94, -15.94, -15.94, -15.93, -15.94]),
         Row(
             "smallest_subnormals",
-            np.array([0, 1, 2]) * float(np.finfo(dtype).smallest_subnormal),
+            np.array([0, 1, 2]) * float(finfo(dtype).smallest_subnormal),
             0.0,
         ),
     ]

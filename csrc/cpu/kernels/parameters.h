@@ -14,6 +14,10 @@ static void convert_elements(const From* source, To* target, std::int64_t count)
   });
 }
 
+NORMDROP_INLINE bool is_half(DType dtype) {
+  return dtype == DType::float16 || dtype == DType::bfloat16;
+}
+
 // Calls body(element) with an element of a half type.
 template <class Body>
 NORMDROP_INLINE void for_half_type(DType dtype, Body&& body) {
@@ -60,7 +64,7 @@ class WideGradient {
 // Calls body(arguments) with `count` parameters that are wide.
 template <class Forward, class Body>
 NORMDROP_INLINE void with_wide_parameters(const Forward& a, std::int64_t count, Body&& body) {
-  if (bytes_of(a.parameter_dtype) != 2) return body(a);
+  if (!is_half(a.parameter_dtype)) return body(a);
   const WidenedParameter weight(a.weight, a.parameter_dtype, count);
   const WidenedParameter bias(a.bias, a.parameter_dtype, count);
   Forward wide_arguments = a;
@@ -73,7 +77,7 @@ NORMDROP_INLINE void with_wide_parameters(const Forward& a, std::int64_t count, 
 // The same for a backward pass, whose gradients are rounded after it.
 template <class Backward, class Body>
 NORMDROP_INLINE void with_wide_gradients(const Backward& a, std::int64_t count, Body&& body) {
-  if (bytes_of(a.parameter_dtype) != 2) return body(a);
+  if (!is_half(a.parameter_dtype)) return body(a);
   const WidenedParameter weight(a.weight, a.parameter_dtype, count);
   const WideGradient grad_weight(a.grad_weight, a.parameter_dtype, count);
   const WideGradient grad_bias(a.grad_bias, a.parameter_dtype, count);
