@@ -60,6 +60,11 @@ BATCH_NORM_CASES = [
 ]
 
 
+def wide(dtype: npt.DTypeLike) -> Any:
+    """What running statistics and parameters may have beside x of a dtype."""
+    return np.float32 if dtype in HALF_TYPES else dtype
+
+
 def generator(*key: object) -> np.random.Generator:
     """Random numbers that depend on the names passed and on nothing else."""
     return np.random.default_rng(zlib.crc32(repr(key).encode()))
@@ -280,6 +285,12 @@ CONSTANTS = [
     0.0, -0.0, 0.1, 1.0, -1.0, 100.0, 1234.0, 1e7 + 1, -16777217.0, 1 / 3, 1e-30, 1e30, 3.3e38,
     2.0**20 * (1 + 2.0**-23), 1e-40,
 ]  # fmt: skip
+
+
+def constants(dtype: npt.DTypeLike) -> Array:
+    """``CONSTANTS`` in a dtype; what is beyond its range becomes its largest number."""
+    largest = float(finfo(dtype).max)
+    return np.clip(CONSTANTS, -largest, largest).astype(dtype)
 
 
 def _both_ends(values: Array, count: int, outlier: float) -> Array:
