@@ -1,6 +1,7 @@
 #include "bindings/array_view.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 namespace normdrop {
@@ -16,7 +17,24 @@ std::string dtype_text(PyObject* array) {
   return py::str(py::handle(array).attr("dtype")).cast<std::string>();
 }
 
-const char* dtype_name(DType dtype) { return dtype == DType::float32 ? "float32" : "float64"; }
+const char* dtype_name(DType dtype) {
+  constexpr const char* names[] = {"float32", "float64", "float16", "bfloat16"};
+  return names[static_cast<int>(dtype)];
+}
+
+constexpr int half_type_number = 23;         // NPY_HALF, which pybind11 does not name
+constexpr int first_user_type_number = 256;  // NPY_USERDEF
+
+// Looked up when the first array of a foreign dtype comes, under the GIL: ml_dtypes takes a while to
+// import, and most programs never need it.
+int bfloat16_type_number() {
+  static std::atomic<int> number{-1};
+  if (number.load() == -1) {
+    const py::object scalar = py::module_::import("ml_dtypes").attr("bfloat16");
+    number.store(py::dtype::from_args(scalar).num());
+  }
+  return number.load();
+}
 
 // (device type, id) of anything that speaks DLPack; -1 where it does not.
 int dlpack_device(py::handle object) {
@@ -59,23 +77,29 @@ void require_exact_array(Name name, py::handle object) {
   fail_not_an_array(name, object);
 }
 
-[[noreturn]] void fail_dtype(Name name, const char* expected, PyObject* array) {
-  const std::string got = dtype_text(array);
-  std::string text = std::string("must have dtype ") + expected + ", got " + got;
+[[noreturn]] void fail_dtype(Name name, const std::string& expected, PyObject* array) {
+  std::string text = "must have dtype " + expected + ", got " + dtype_text(array);
   if (array_descriptor_proxy(array_proxy(array)->descr)->byteorder == '>') {
     text += " (byte order not native)";
-  } else if (got == "float16" || got == "bfloat16") {
-    text += " (half precision is not supported yet)";
   }
   fail_type(name, text);
 }
 
 bool has_dtype(PyObject* array, DType* dtype) {
   const auto* descriptor = array_descriptor_proxy(array_proxy(array)->descr);
-  const bool native = descriptor->byteorder == '=' || descriptor->byteorder == '|';
-  *dtype = descriptor->type_num == npy_api::NPY_FLOAT_ ? DType::float32 : DType::float64;
-  return native && (descriptor->type_num == npy_api::NPY_FLOAT_ ||
-                    descriptor->type_num == npy_api::NPY_DOUBLE_);
+  const int number = descriptor->type_num;
+  if (number == npy_api::NPY_FLOAT_) {
+    *dtype = DType::float32;
+  } else if (number == npy_api::NPY_DOUBLE_) {
+    *dtype = DType::float64;
+  } else if (number == half_type_number) {
+    *dtype = DType::float16;
+  } else if (number >= first_user_type_number && number == bfloat16_type_number()) {
+    *dtype = DType::bfloat16;
+  } else {
+    return false;
+  }
+  return descriptor->byteorder == '=' || descriptor->byteorder == '|';
 }
 
 ArrayView view_of(PyObject* object, DType dtype) {
@@ -86,7 +110,7 @@ ArrayView view_of(PyObject* object, DType dtype) {
           array->dimensions,
           array->strides,
           dtype,
-          dtype == DType::float32 ? 4 : 8};
+          static_cast<int>(bytes_of(dtype))};
 }
 
 ArrayView view_with_dtype(Name name, py::handle object, DType expected) {
@@ -142,6 +166,20 @@ void fail_value(Name name, const std::string& text) { throw py::value_error(pref
 
 void fail_type(Name name, const std::string& text) { throw py::type_error(prefix(name) + text); }
 
+int type_number(DType dtype) {
+  switch (dtype) {
+    case DType::float32:
+      return npy_api::NPY_FLOAT_;
+    case DType::float64:
+      return npy_api::NPY_DOUBLE_;
+    case DType::float16:
+      return half_type_number;
+    case DType::bfloat16:
+      return bfloat16_type_number();
+  }
+  return -1;
+}
+
 std::string shape_text(const py::ssize_t* shape, int rank) {
   std::string text = "(";
   for (int d = 0; d < rank; ++d) {
@@ -187,7 +225,18 @@ bool ArrayView::f_contiguous() const {
 ArrayView require_array(Name name, py::handle object) {
   require_exact_array(name, object);
   DType dtype;
-  if (!has_dtype(object.ptr(), &dtype)) fail_dtype(name, "float32 or float64", object.ptr());
+  if (!has_dtype(object.ptr(), &dtype)) {
+    fail_dtype(name, "float16, bfloat16, float32 or float64", object.ptr());
+  }
+  return view_of(object.ptr(), dtype);
+}
+
+ArrayView require_single_or_double(Name name, py::handle object) {
+  require_exact_array(name, object);
+  DType dtype;
+  if (!has_dtype(object.ptr(), &dtype) || bytes_of(dtype) == 2) {
+    fail_dtype(name, "float32 or float64", object.ptr());
+  }
   return view_of(object.ptr(), dtype);
 }
 
@@ -197,12 +246,28 @@ ArrayView require_like(Name name, py::handle object, const ArrayView& like) {
   return view;
 }
 
-ArrayView optional_parameter(Name name, py::handle object, DType dtype, const py::ssize_t* shape,
+ArrayView optional_parameter(Name name, py::handle object, DType x_dtype, const py::ssize_t* shape,
                              int rank) {
   if (object.is_none()) return {};
-  const ArrayView view = view_with_dtype(name, object, dtype);
+  require_exact_array(name, object);
+  const bool half = bytes_of(x_dtype) == 2;
+  DType dtype;
+  if (!has_dtype(object.ptr(), &dtype) ||
+      (dtype != x_dtype && !(half && dtype == DType::float32))) {
+    const std::string own = dtype_name(x_dtype);
+    fail_dtype(name, half ? own + " or float32" : own, object.ptr());
+  }
+  const ArrayView view = view_of(object.ptr(), dtype);
   require_shape(name, view, shape, rank);
   return view;
+}
+
+DType require_parameter_dtype(const char* function, DType x_dtype, const ArrayView& weight,
+                              const ArrayView& bias) {
+  if (!weight || !bias) return weight ? weight.dtype : (bias ? bias.dtype : x_dtype);
+  if (weight.dtype == bias.dtype) return weight.dtype;
+  fail_dtype({function, "bias"}, std::string(dtype_name(weight.dtype)) + " as weight has",
+             bias.object);
 }
 
 ArrayView require_statistic(Name name, py::handle object, const py::ssize_t* shape, int rank) {

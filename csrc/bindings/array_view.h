@@ -42,15 +42,23 @@ struct ArrayView {
   bool f_contiguous() const;
 };
 
-// A plain float32 or float64 array in native byte order.
+// A plain array of float16, bfloat16, float32 or float64 in native byte order.
 ArrayView require_array(Name name, py::handle object);
+
+// As above, of float32 or float64.
+ArrayView require_single_or_double(Name name, py::handle object);
 
 // As above, of the dtype and shape of `like`.
 ArrayView require_like(Name name, py::handle object, const ArrayView& like);
 
-// None, or an array of that dtype and shape.
-ArrayView optional_parameter(Name name, py::handle object, DType dtype, const py::ssize_t* shape,
+// None, or an array of that shape: of the dtype of x, or of float32 where x is of a half type.
+ArrayView optional_parameter(Name name, py::handle object, DType x_dtype, const py::ssize_t* shape,
                              int rank);
+
+// The dtype of weight, bias and their gradients: that of the one given, which is that of both where
+// both are given; else that of x.
+DType require_parameter_dtype(const char* function, DType x_dtype, const ArrayView& weight,
+                              const ArrayView& bias);
 
 // A float64 statistic of that shape.
 ArrayView require_statistic(Name name, py::handle object, const py::ssize_t* shape, int rank);
@@ -69,6 +77,9 @@ bool require_flag(Name name, py::handle object);
 
 // An axis of `rank` axes, negative ones counted from the end.
 int require_axis(Name name, py::handle object, int rank);
+
+// NumPy's number of a dtype; ml_dtypes gives bfloat16 a new one in every process.
+int type_number(DType dtype);
 
 std::string shape_text(const py::ssize_t* shape, int rank);
 std::string type_text(py::handle object);

@@ -35,7 +35,7 @@ Channels require_channels(const char* function, py::handle x_object, py::handle 
 
 // Running statistics as float64, whatever their dtype and stride.
 py::object running_statistic(Name name, py::handle object, py::ssize_t channels) {
-  const ArrayView view = require_array(name, object);
+  const ArrayView view = require_single_or_double(name, object);
   if (view.rank != 1 || view.shape[0] != channels) {
     fail_value(name, "must have shape " + shape_text(&channels, 1) + ", got " +
                          shape_text(view.shape, view.rank));
@@ -52,6 +52,7 @@ double* data_of(const py::object& statistic) {
 }
 
 struct Affine {
+  DType dtype;
   ArrayView weight;
   ArrayView bias;
   Operand weight_operand;
@@ -64,6 +65,7 @@ Affine require_affine(const char* function, const Channels& channels, py::handle
   affine.weight =
       optional_parameter({function, "weight"}, weight, channels.x.dtype, &channels.count, 1);
   affine.bias = optional_parameter({function, "bias"}, bias, channels.x.dtype, &channels.count, 1);
+  affine.dtype = require_parameter_dtype(function, channels.x.dtype, affine.weight, affine.bias);
   affine.weight_operand = dense(affine.weight, c_order(1));
   affine.bias_operand = dense(affine.bias, c_order(1));
   return affine;
@@ -84,7 +86,7 @@ template <class Arguments>
 void fill(Arguments* arguments, const Channels& channels, const Operand& x, const Operand& y,
           const Affine& affine, double eps) {
   arguments->dtype = channels.x.dtype;
-  arguments->parameter_dtype = channels.x.dtype;
+  arguments->parameter_dtype = affine.dtype;
   arguments->batch = channels.split.outer;
   arguments->channels = channels.count;
   arguments->inner = channels.split.inner;
@@ -114,9 +116,9 @@ py::object batch_norm(py::handle x, py::handle running_mean, py::handle running_
   require_no_overlap(out_name, out_view, "bias", affine.bias, false);
   if (out_view) {
     require_no_overlap(out_name, out_view, "running_mean",
-                       require_array({function, "running_mean"}, running_mean), false);
+                       require_single_or_double({function, "running_mean"}, running_mean), false);
     require_no_overlap(out_name, out_view, "running_var",
-                       require_array({function, "running_var"}, running_var), false);
+                       require_single_or_double({function, "running_var"}, running_var), false);
   }
   py::object result;
   const ArrayView y = output_of(channels.x, out_view, out, &result);
@@ -201,7 +203,7 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
   py::object grad_bias = py::none();
   BatchNormBackward arguments{};
   arguments.dtype = channels.x.dtype;
-  arguments.parameter_dtype = channels.x.dtype;
+  arguments.parameter_dtype = affine.dtype;
   arguments.frozen = is_frozen;
   arguments.batch = channels.split.outer;
   arguments.channels = channels.count;
@@ -216,12 +218,12 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
   arguments.weight = affine.weight_operand.data;
   arguments.grad_x = grad_x_operand.data;
   if (affine.weight) {
-    grad_weight = new_array(channels.x.dtype, &channels.count, c_order(1));
-    arguments.grad_weight = view_of_new(grad_weight, channels.x.dtype).data;
+    grad_weight = new_array(affine.dtype, &channels.count, c_order(1));
+    arguments.grad_weight = view_of_new(grad_weight, affine.dtype).data;
   }
   if (want_bias) {
-    grad_bias = new_array(channels.x.dtype, &channels.count, c_order(1));
-    arguments.grad_bias = view_of_new(grad_bias, channels.x.dtype).data;
+    grad_bias = new_array(affine.dtype, &channels.count, c_order(1));
+    arguments.grad_bias = view_of_new(grad_bias, affine.dtype).data;
   }
   call(&OpTable::batch_norm_backward, arguments, channels.x.size());
   deliver(grad_x_operand, grad_x);
@@ -230,7 +232,7 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
 
 // A running statistic to update.
 ArrayView require_running(Name name, py::handle object, py::ssize_t channels) {
-  const ArrayView view = require_array(name, object);
+  const ArrayView view = require_single_or_double(name, object);
   if (view.rank != 1 || view.shape[0] != channels) {
     fail_value(name, "must have shape " + shape_text(&channels, 1) + ", got " +
                          shape_text(view.shape, view.rank));
@@ -242,7 +244,8 @@ void update_running_stats(py::handle running_mean, py::handle running_var, py::h
                           py::handle momentum, py::handle correction) {
   const char* function = "update_running_stats";
   require_named_tuple({function, "stats"}, stats, "BatchStats");
-  const ArrayView batch_mean = require_array({function, "stats.mean"}, stats.attr("mean"));
+  const ArrayView batch_mean =
+      require_single_or_double({function, "stats.mean"}, stats.attr("mean"));
   if (batch_mean.rank != 1) {
     fail_value({function, "stats.mean"},
                "must be 1-D, got shape " + shape_text(batch_mean.shape, batch_mean.rank));

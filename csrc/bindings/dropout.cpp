@@ -18,32 +18,6 @@ Split flat(const ArrayView& x) {
   return result;
 }
 
-py::object dropout(const char* function, const char* argument, py::handle x_object,
-                   const DropoutDraw& draw, double scale, py::handle out_object) {
-  const ArrayView x = require_array({function, argument}, x_object);
-  const Name out_name{function, "out"};
-  ArrayView y = optional_out(out_name, out_object, x);
-  require_no_overlap(out_name, y, argument, x, true);
-  py::object result = py::reinterpret_borrow<py::object>(out_object);
-  if (!y) {
-    result = new_array(x.dtype, x.shape, memory_order(x));
-    y = view_of_new(result, x.dtype);
-  }
-  const Split s = flat(x);
-  const Operand x_operand = readable(x, s);
-  const Operand y_operand = writable(y, s);
-  Dropout arguments{};
-  arguments.dtype = x.dtype;
-  arguments.count = x.size();
-  arguments.draw = draw;
-  arguments.scale = scale;
-  arguments.x = x_operand.data;
-  arguments.y = y_operand.data;
-  call(&OpTable::dropout, arguments, x.size());
-  deliver(y_operand, y);
-  return result;
-}
-
 // The two scales of a threshold: 2^32 / threshold rounded once to float32 and to float64.
 struct Scales {
   double narrow;
@@ -68,12 +42,31 @@ Scales scales_of(std::uint64_t threshold) {
   return {static_cast<double>(static_cast<float>(odd)), wide};
 }
 
-double scale_for(py::handle x, const Scales& scales) {
-  const auto* array = py::detail::array_proxy(x.ptr());
-  const bool is_array = Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_;
-  const bool narrow = is_array && py::detail::array_descriptor_proxy(array->descr)->type_num ==
-                                      py::detail::npy_api::NPY_FLOAT_;
-  return narrow ? scales.narrow : scales.wide;
+py::object dropout(const char* function, const char* argument, py::handle x_object,
+                   const DropoutDraw& draw, py::handle out_object) {
+  const ArrayView x = require_array({function, argument}, x_object);
+  const Name out_name{function, "out"};
+  ArrayView y = optional_out(out_name, out_object, x);
+  require_no_overlap(out_name, y, argument, x, true);
+  py::object result = py::reinterpret_borrow<py::object>(out_object);
+  if (!y) {
+    result = new_array(x.dtype, x.shape, memory_order(x));
+    y = view_of_new(result, x.dtype);
+  }
+  const Split s = flat(x);
+  const Operand x_operand = readable(x, s);
+  const Operand y_operand = writable(y, s);
+  Dropout arguments{};
+  arguments.dtype = x.dtype;
+  arguments.count = x.size();
+  arguments.draw = draw;
+  const Scales scales = scales_of(draw.threshold);
+  arguments.scale = x.dtype == DType::float64 ? scales.wide : scales.narrow;
+  arguments.x = x_operand.data;
+  arguments.y = y_operand.data;
+  call(&OpTable::dropout, arguments, x.size());
+  deliver(y_operand, y);
+  return result;
 }
 
 py::array_t<std::uint8_t> keep(const DropoutDraw& draw, std::int64_t count) {
@@ -92,8 +85,7 @@ void bind_dropout(py::module_& module) {
   module.def("dropout",
              [](const char* function, const char* argument, py::handle x, std::uint64_t seed,
                 std::uint64_t call, std::uint64_t threshold, py::handle out) {
-    return dropout(function, argument, x, {seed, call, threshold, 0},
-                   scale_for(x, scales_of(threshold)), out);
+    return dropout(function, argument, x, {seed, call, threshold, 0}, out);
   });
   module.def("dropout_keep", [](std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
                                 std::uint64_t first_index, std::int64_t count) {

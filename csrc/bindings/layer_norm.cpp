@@ -81,6 +81,7 @@ py::object forward(const char* function, bool want_stats, py::handle x_object,
       optional_parameter({function, "weight"}, weight_object, x.dtype, axes.shape, rank);
   const ArrayView bias =
       optional_parameter({function, "bias"}, bias_object, x.dtype, axes.shape, rank);
+  const DType parameter_dtype = require_parameter_dtype(function, x.dtype, weight, bias);
   const double eps_value = require_eps({function, "eps"}, eps);
   const Name out_name{function, "out"};
   ArrayView y = optional_out(out_name, out_object, x);
@@ -101,7 +102,7 @@ py::object forward(const char* function, bool want_stats, py::handle x_object,
   const Operand bias_operand = dense(bias, parameter_order);
   LayerNormForward arguments{};
   arguments.dtype = x.dtype;
-  arguments.parameter_dtype = x.dtype;
+  arguments.parameter_dtype = parameter_dtype;
   arguments.outer = s.outer;
   arguments.reduced = s.middle;
   arguments.inner = s.inner;
@@ -152,6 +153,7 @@ py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object, py::h
       {function, "stats.inv_std"}, stats_object.attr("inv_std"), layout.shape, stats_rank);
   const ArrayView weight =
       optional_parameter({function, "weight"}, weight_object, x.dtype, axes.shape, axes.set.count);
+  const DType parameter_dtype = require_parameter_dtype(function, x.dtype, weight, {});
   const bool want_bias = require_flag({function, "bias"}, bias);
   const Name out_name{function, "out"};
   ArrayView grad_x = optional_out(out_name, out_object, x);
@@ -177,7 +179,7 @@ py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object, py::h
   py::object grad_bias = py::none();
   LayerNormBackward arguments{};
   arguments.dtype = x.dtype;
-  arguments.parameter_dtype = x.dtype;
+  arguments.parameter_dtype = parameter_dtype;
   arguments.outer = s.outer;
   arguments.reduced = s.middle;
   arguments.inner = s.inner;
@@ -191,12 +193,12 @@ py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object, py::h
   arguments.weight = weight_operand.data;
   arguments.grad_x = grad_x_operand.data;
   if (weight) {
-    grad_weight = new_array(x.dtype, axes.shape, parameter_order);
-    arguments.grad_weight = view_of_new(grad_weight, x.dtype).data;
+    grad_weight = new_array(parameter_dtype, axes.shape, parameter_order);
+    arguments.grad_weight = view_of_new(grad_weight, parameter_dtype).data;
   }
   if (want_bias) {
-    grad_bias = new_array(x.dtype, axes.shape, parameter_order);
-    arguments.grad_bias = view_of_new(grad_bias, x.dtype).data;
+    grad_bias = new_array(parameter_dtype, axes.shape, parameter_order);
+    arguments.grad_bias = view_of_new(grad_bias, parameter_dtype).data;
   }
   call(&OpTable::layer_norm_backward, arguments, x.size());
   deliver(grad_x_operand, grad_x);

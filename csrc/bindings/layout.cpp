@@ -154,15 +154,13 @@ MemoryOrder order_without(const MemoryOrder& order, const AxisSet& removed) {
 
 py::object new_array(DType dtype, const py::ssize_t* shape, const MemoryOrder& order) {
   auto& api = npy_api::get();
-  const int item_bytes = dtype == DType::float32 ? 4 : 8;
   py::ssize_t strides[max_rank];
-  py::ssize_t bytes = item_bytes;
+  py::ssize_t bytes = bytes_of(dtype);
   for (int i = order.rank - 1; i >= 0; --i) {
     strides[order.axis[i]] = bytes;
     bytes *= shape[order.axis[i]];
   }
-  PyObject* descriptor = api.PyArray_DescrFromType_(dtype == DType::float32 ? npy_api::NPY_FLOAT_
-                                                                            : npy_api::NPY_DOUBLE_);
+  PyObject* descriptor = api.PyArray_DescrFromType_(type_number(dtype));
   const auto total = static_cast<std::size_t>(bytes);
   bool is_c_order = true;
   for (int i = 0; i < order.rank; ++i) is_c_order = is_c_order && order.axis[i] == i;
@@ -198,7 +196,7 @@ ArrayView view_of_new(const py::object& array, DType dtype) {
           proxy->dimensions,
           proxy->strides,
           dtype,
-          dtype == DType::float32 ? 4 : 8};
+          static_cast<int>(bytes_of(dtype))};
 }
 
 }  // namespace normdrop
