@@ -174,7 +174,9 @@ def _compare_norms(results: Callable[[str], list[Array]], backend: str) -> None:
     if "cuda-emulated" not in nd.backends():
         raise Skip("this build has no emulation")
     different = []
-    for index, (got, wanted) in enumerate(zip(results(backend), results("cuda-emulated"))):
+    for index, (got, wanted) in enumerate(
+        zip(results(backend), results("cuda-emulated"), strict=True)
+    ):
         try:
             require_same_bits(got, wanted, f"result {index}")
         except AssertionError as error:

@@ -164,7 +164,7 @@ class Card(DryCard):
         self.cuda.synchronize()
 
     def capture(self, work: Callable[[], Any]) -> tuple[Callable[[], None], Callable[[], Any]]:
-        """Warm up on a side stream first, as PyTorch asks: what is allocated once is not captured."""
+        """Warm up on a side stream first, so that nothing is allocated for good in the capture."""
         side = self.cuda.Stream()
         side.wait_stream(self.cuda.current_stream())
         with self.cuda.stream(side):
@@ -236,6 +236,6 @@ def dry_backend() -> str:
 
 
 def reference_backend(backend: str) -> str:
-    """Name a backend of the CPU to compare with: another one than ``backend`` where there is one."""
+    """Name a backend of the CPU to compare with, not ``backend`` itself if possible."""
     on_cpu = [name for name in nd.backends() if not name.startswith("cuda") and name != backend]
     return on_cpu[0] if on_cpu else backend

@@ -1,4 +1,4 @@
-"""Every operation as one small piece of work on device arrays, for streams, graphs and host times."""
+"""Every operation as one small piece of work on device arrays, for streams and graphs."""
 
 from __future__ import annotations
 

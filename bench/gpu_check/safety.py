@@ -11,7 +11,7 @@ import normdrop as nd
 from gpu_check.bits import require_same_bits
 from gpu_check.card import DryCard
 from gpu_check.findings import Findings
-from gpu_check.operations import P, Operations, Work, make_operations
+from gpu_check.operations import Operations, P, Work, make_operations
 
 Array = np.ndarray[Any, Any]
 
