@@ -28,7 +28,14 @@ from gpu_check.building import (
     environment_of,
     usable_backends,
 )
-from gpu_check.sections import GRACE_SECONDS, PART_SECONDS, Section, sections_of_part
+from gpu_check.sections import (
+    GRACE_SECONDS,
+    PART_SECONDS,
+    PEERS,
+    Section,
+    peers_in,
+    sections_of_part,
+)
 
 Found = dict[str, Any]
 
@@ -48,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     try:
         sections = sections_of_part(options.part)
+        peers_in(options.against)
         setting = prepare(options.dry_run)
     except (ValueError, BuildError) as error:
         print(error, file=sys.stderr)
@@ -58,7 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{section.name}: {section.about}", flush=True)
             # The build's seconds are the first section's: a part of one section ends in time.
             seconds = PART_SECONDS - (0 if found else time.monotonic() - began)
-            found[section.name] = run_section(section, setting, Path(folder), seconds)
+            found[section.name] = run_section(
+                section, setting, options.against, Path(folder), seconds
+            )
     failures = write_results(found, setting, options)
     return max(setting.status, int(failures > 0))
 
@@ -70,6 +80,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", default="1/1", help="i/n: the i-th of n parts, at most 7")
     parser.add_argument("--dry-run", action="store_true", help="everything but the device")
     parser.add_argument("--commit", help="for the results file, where there is no git checkout")
+    parser.add_argument("--against", default=",".join(PEERS), help="peers, or none")
     return parser.parse_args(arguments)
 
 
@@ -102,10 +113,13 @@ def list_gpus() -> list[str]:
     return done.stdout.strip().splitlines() if done.returncode == 0 else []
 
 
-def run_section(section: Section, setting: Setting, folder: Path, seconds: float) -> Found:
+def run_section(
+    section: Section, setting: Setting, against: str, folder: Path, seconds: float
+) -> Found:
     """Run a section in its own process and read what it found, also where it ended badly."""
     path = folder / f"{section.name}.json"
     command = [sys.executable, "-m", "gpu_check.section", section.name, str(path), f"{seconds:.0f}"]
+    command.append(f"--against={against}")
     if setting.dry:
         command.append("--dry")
     environment = environment_of(setting.package)
@@ -149,9 +163,10 @@ def write_results(found: dict[str, Found], setting: Setting, options: argparse.N
              ("ok", "FAILED", "different", "skipped")}  # fmt: skip
     targets = report.findings["targets"].values()
     hits = sum(target["hit"] for target in targets)
+    counts = ", ".join(f"{number} {kind}" for kind, number in count.items())
     print(
-        f"checks: {', '.join(f'{number} {kind}' for kind, number in count.items())}; cases timed: "
-        f"{len(report.rows)}, left out: {len(report.skipped)}; targets hit: {hits} of {len(targets)}"
+        f"checks: {counts}; cases timed: {len(report.rows)}, left out: {len(report.skipped)}; "
+        f"targets hit: {hits} of {len(targets)}"
     )
     return count["FAILED"]
 

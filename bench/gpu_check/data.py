@@ -14,7 +14,7 @@ from normdrop.benchmark.cases import Case
 
 # Buffers in turn hold several times what the last cache level holds: 50 MB on an H200.
 ROTATED_BYTES = 4 * 50 * 10**6
-MOST_BUFFERS = 32
+FEWEST_BUFFERS, MOST_BUFFERS = 2, 32
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _jax_array(jax: Any, array: Any) -> Any:
 
 def buffers_of(case: Case, bytes_moved: int) -> int:
     """How many sets of arrays a case takes turns on, so that no cache holds the next one."""
-    return int(np.clip(-(-ROTATED_BYTES // bytes_moved), 1, MOST_BUFFERS))
+    return int(np.clip(-(-ROTATED_BYTES // bytes_moved), FEWEST_BUFFERS, MOST_BUFFERS))
 
 
 def estimated_bytes(case: Case, buffers: int) -> int:

@@ -43,9 +43,9 @@ class Contender:
         return summarise([[sample] for sample in self.samples], self.calls)
 
 
-def run_bench(bench: str, card: DryCard, findings: Findings) -> None:
+def run_bench(bench: str, card: DryCard, against: Sequence[str], findings: Findings) -> None:
     """Time the cases of a section, as many as there is time for."""
-    peers, findings.unavailable = peers_module.load_peers(card.dry)
+    peers, findings.unavailable = peers_module.load_peers(against, card.dry)
     for name, reason in findings.unavailable.items():
         print(f"  {name} is left out: {reason}")
     print(heading(), flush=True)
@@ -60,7 +60,7 @@ def run_bench(bench: str, card: DryCard, findings: Findings) -> None:
                 findings.add(case.name, FAILED, describe_error(error))
                 continue
             findings.rows.append(row.to_dict())
-            print(line(case, row), flush=True)
+            print(line(case, row, card.dry), flush=True)
             findings.save()
     findings.save()
 
@@ -153,7 +153,7 @@ class CaseRun:
                 name: compare_cells(summaries[name], summaries["fresh"], None)
                 if name in summaries
                 else Cell(missing=reasons.get(name, "not measured"))
-                for name in peers_module.NAMES
+                for name in (*self.peers, *unavailable)
             },
         )
 

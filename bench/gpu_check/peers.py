@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,6 @@ from normdrop.benchmark.peers.jax_peer import JaxPeer
 from normdrop.benchmark.peers.torch_peer import TorchPeer
 
 Call = Callable[[], Any]
-NAMES = ("torch", "torch_compile", "cupy", "jax")
 _RNG = (2014, 0)
 
 
@@ -139,8 +138,8 @@ class JaxOnDevice(JaxPeer):
         return partial(self.jitted, *arguments)
 
 
-def load_peers(dry: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the peers that can be used, and why the others cannot."""
+def load_peers(against: Sequence[str], dry: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the peers that can be used, and why the others of those wanted cannot."""
     makers: dict[str, Callable[[], Any]] = {
         "torch": TorchOnDevice,
         "torch_compile": TorchCompiledOnDevice,
@@ -148,7 +147,7 @@ def load_peers(dry: bool) -> tuple[dict[str, Any], dict[str, str]]:
         "jax": lambda: JaxOnDevice(dry),
     }
     usable, unavailable = {}, {}
-    for name in NAMES:
+    for name in against:
         try:
             usable[name] = makers[name]()
         except Exception as error:

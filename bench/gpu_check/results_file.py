@@ -72,7 +72,11 @@ def describe_gpu() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {}
     first = done.stdout.strip().splitlines()[:1]
-    return dict(zip(_GPU_FIELDS, (text.strip() for text in first[0].split(",")))) if first else {}
+    return (
+        dict(zip(_GPU_FIELDS, (text.strip() for text in first[0].split(",")), strict=True))
+        if first
+        else {}
+    )
 
 
 def _device_versions(config: dict[str, Any]) -> dict[str, str]:

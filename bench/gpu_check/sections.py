@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BENCHES = ("layer-norm", "layer-norm-backward", "batch-norm", "batch-norm-backward", "dropout")
+PEERS = ("torch", "torch_compile", "cupy", "jax")
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,12 @@ def sections_of_part(part: str) -> tuple[Section, ...]:
         )
     first, end = ((i + shift) * len(SECTIONS) // n for shift in (-1, 0))
     return SECTIONS[first:end]
+
+
+def peers_in(text: str) -> tuple[str, ...]:
+    """Return the peers of ``torch,jax``; ``none`` for none of them."""
+    names = () if text == "none" else tuple(text.split(","))
+    for name in names:
+        if name not in PEERS:
+            raise ValueError(f"gpu-check: peers are {', '.join(PEERS)} or none, got {name!r}")
+    return names

@@ -22,14 +22,15 @@ def heading() -> str:
     )
 
 
-def line(case: Case, row: Row) -> str:
-    """Return the line of a case."""
+def line(case: Case, row: Row, dry: bool) -> str:
+    """Return the line of a case; a dry run reaches and misses nothing."""
+    reached = verdict(case, row)["text"]
     fresh, out = row.variants["fresh"], row.variants["out"]
     ratios = "".join(f"{_ratio(row, name):>8}" for name in _PEERS)
     return (
         f"  {case.name:48}{format_seconds(fresh.median):>9}{100 * fresh.spread:>6.1f} %"
         f"{format_seconds(out.median):>9}{row.gb_per_s or 0:>7.0f}"
-        f"{100 * (row.share_of_copy or 0):>5.0f} %{ratios}  {verdict(case, row)['text']}"
+        f"{100 * (row.share_of_copy or 0):>5.0f} %{ratios}  {'dry run' if dry else reached}"
     )
 
 
