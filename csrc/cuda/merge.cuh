@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(merge_threads)
       merge_slots(slots, layout, &moments, shared,
                   [](const Moments& a, const Moments& b) { return merge(a, b); });
   if (group < 0) return;
-  const Normaliser n = normaliser_of<T>(moments, eps);
+  const Normaliser n = normaliser_of<T>(moments, Divisor(moments.count), eps);
   statistics.set(group, n);
   normalisers[group] = n;
 }
