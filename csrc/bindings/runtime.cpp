@@ -12,6 +12,7 @@
 
 #include "bindings/array_view.h"
 #include "bindings/output_pool.h"
+#include "bindings/staging.h"
 #include "common/philox.h"
 
 namespace normdrop {
@@ -28,31 +29,51 @@ std::string usable_names() {
   return names;
 }
 
+// How a build gets the backend of that name.
+std::string reinstall_command(const std::string& name) {
+  const char* option = name == "cuda" ? "NORMDROP_CUDA" : "NORMDROP_CUDA_EMULATION";
+  return std::string("`pip install . -C cmake.define.") + option + "=ON`";
+}
+
+[[noreturn]] void fail_not_built(const std::string& where, const std::string& name) {
+  const bool has_device = name == "cuda" || name == "cuda-emulated";
+  throw std::runtime_error(
+      where + ": backend '" + name + "' is not in this build; " +
+      (has_device ? "reinstall with " + reinstall_command(name) + ", " : std::string()) +
+      "usable here: " + usable_names());
+}
+
+std::string reason_of(const Backend& backend) {
+  if (backend.device != nullptr) return "cannot be used: " + backend.device->unusable_reason();
+  return std::string("needs ") + backend.needs + ", which this machine does not have";
+}
+
 const Backend& require_backend(const std::string& where, const std::string& name) {
   const Backend* backend = find_backend(name);
   if (backend == nullptr) {
-    const char* known[] = {"avx512", "avx2", "baseline", "cuda", "cuda-emulated"};
-    for (const char* candidate : known) {
-      if (name != candidate) continue;
-      throw std::runtime_error(where + ": backend '" + name +
-                               "' is not in this build; usable here: " + usable_names());
+    for (const char* known : {"avx512", "avx2", "baseline", "cuda", "cuda-emulated"}) {
+      if (name == known) fail_not_built(where, name);
     }
     throw py::value_error(where + " must be one of " + usable_names() + ", got '" + name + "'");
   }
   if (!backend->usable) {
-    throw std::runtime_error(where + ": backend '" + name + "' needs " + backend->needs +
-                             ", which this machine does not have; usable here: " + usable_names());
+    throw std::runtime_error(where + ": backend '" + name + "' " + reason_of(*backend) +
+                             "; usable here: " + usable_names());
   }
   return *backend;
+}
+
+const Backend& fastest_on_host() {
+  for (const Backend& backend : built_backends()) {
+    if (backend.usable && backend.device == nullptr) return backend;
+  }
+  throw std::runtime_error("no backend of this build runs on this machine");
 }
 
 const Backend& default_backend() {
   const char* text = std::getenv("NORMDROP_BACKEND");
   if (text != nullptr && *text != '\0') return require_backend("NORMDROP_BACKEND", text);
-  for (const Backend& backend : built_backends()) {
-    if (backend.usable) return backend;
-  }
-  throw std::runtime_error("no backend of this build runs on this machine");
+  return fastest_on_host();  // NumPy arrays go to a device only where somebody asks for it
 }
 
 const Backend& process_default() {
@@ -92,7 +113,7 @@ py::dict config() {
   py::dict unusable;
   for (const Backend& backend : built_backends()) {
     built.append(backend.name);
-    if (!backend.usable) unusable[backend.name] = std::string("needs ") + backend.needs;
+    if (!backend.usable) unusable[backend.name] = reason_of(backend);
   }
   result["compiler"] = NORMDROP_COMPILER;
   result["build_type"] = NORMDROP_BUILD_TYPE;
@@ -130,6 +151,12 @@ void set_pool_limit(py::handle bytes) {
   output_pool::set_limit(static_cast<std::size_t>(value));
 }
 
+void set_staging_chunk(std::int64_t bytes) {
+  if (bytes < 4096) throw py::value_error("set_staging_chunk: bytes must be 4096 or more");
+  release_idle_staging();
+  StagingRing::set_chunk_bytes(bytes);
+}
+
 py::tuple philox4x32(py::handle counter, py::handle key) {
   const auto c = counter.cast<std::array<std::uint32_t, 4>>();
   const auto k = key.cast<std::array<std::uint32_t, 2>>();
@@ -144,7 +171,7 @@ void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming)
     throw py::value_error("copy_bandwidth_kernel: target and source must be C-contiguous");
   }
   const std::int64_t bytes = from.size() * from.item_bytes;
-  call(&OpTable::copy, Copy{bytes, streaming, from.data, to.data, nullptr}, from.size());
+  call_on_host(&OpTable::copy, Copy{bytes, streaming, from.data, to.data, nullptr}, from.size());
 }
 
 }  // namespace
@@ -152,6 +179,30 @@ void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming)
 const Backend& active_backend() {
   const Backend* backend = backend_of_context();
   return backend != nullptr ? *backend : process_default();
+}
+
+const Backend& host_backend() {
+  const Backend& active = active_backend();
+  return active.device == nullptr ? active : fastest_on_host();
+}
+
+const Backend* device_backend() {
+  const Backend& active = active_backend();
+  if (active.device != nullptr) return &active;
+  for (const Backend& backend : built_backends()) {
+    if (backend.usable && backend.device != nullptr) return &backend;
+  }
+  return nullptr;
+}
+
+std::string no_device_reason() {
+  for (const Backend& backend : built_backends()) {
+    if (backend.device == nullptr) continue;
+    return std::string("the backend '") + backend.name + "' " + reason_of(backend) +
+           "; pass a numpy.ndarray";
+  }
+  return "this build of normdrop has CPU backends only; reinstall with " +
+         reinstall_command("cuda") + ", or pass a numpy.ndarray";
 }
 
 void bind_runtime(py::module_& module) {
@@ -168,7 +219,11 @@ void bind_runtime(py::module_& module) {
   module.def("get_num_threads", &cpu::thread_count);
   module.def("set_num_threads", &set_num_threads);
   module.def("set_pool_limit", &set_pool_limit);
-  module.def("release_pool", &output_pool::release_idle);
+  module.def("release_pool", [] {
+    output_pool::release_idle();
+    release_idle_staging();
+  });
+  module.def("set_staging_chunk", &set_staging_chunk);
   module.def("config", &config);
   module.def("philox4x32", &philox4x32);
   module.def("copy_bandwidth_kernel", &copy_bandwidth_kernel);
