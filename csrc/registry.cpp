@@ -16,6 +16,13 @@ extern const OpTable op_table;
 }
 #endif
 
+#if defined(NORMDROP_HAS_CUDA_EMULATION)
+namespace cuda_emulated {
+extern const OpTable op_table;
+extern const DeviceTable device_table;
+}  // namespace cuda_emulated
+#endif
+
 namespace {
 
 #if defined(NORMDROP_HAS_AVX2)
@@ -44,6 +51,10 @@ std::vector<Backend> list_backends() {
       {"avx2", &avx2::op_table, runs_avx2(), "a processor with AVX2 and FMA (x86-64-v3)", nullptr});
 #endif
   list.push_back({"baseline", &baseline::op_table, true, "nothing", nullptr});
+#if defined(NORMDROP_HAS_CUDA_EMULATION)
+  list.push_back(
+      {"cuda-emulated", &cuda_emulated::op_table, true, "nothing", &cuda_emulated::device_table});
+#endif
   return list;
 }
 

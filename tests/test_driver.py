@@ -38,8 +38,11 @@ def version(cmake: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.groups()) if match else (0, 0)
 
 
-def build(folder: Path) -> Path:
-    """Configure and build; what a build leaves in ``folder`` makes the next one short."""
+def build(folder: Path, target: str = "normdrop_driver", *options: str) -> Path:
+    """Configure and build; what a build leaves in ``folder`` makes the next one short.
+
+    Returns the folder, in which the target lies where CMake puts it.
+    """
     cmakes = [path for path in installed("cmake") if version(path) >= OLDEST_CMAKE]
     if not cmakes:
         pytest.skip(f"no CMake {'.'.join(map(str, OLDEST_CMAKE))} or newer: pip install cmake")
@@ -47,6 +50,7 @@ def build(folder: Path) -> Path:
     if not installed(*compilers):
         pytest.skip(f"no C++ compiler: none of {', '.join(compilers)} is installed")
     configure = [cmakes[0], "-S", str(ROOT), "-B", str(folder), "-DNORMDROP_BUILD_DRIVER=ON"]
+    configure += options
     if ninjas := installed("ninja"):
         configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninjas[0]}"]
     result = finished(configure)
@@ -54,17 +58,21 @@ def build(folder: Path) -> Path:
         shutil.rmtree(folder)
         result = finished(configure)
     assert result.returncode == 0, result.stdout + result.stderr
-    result = finished([cmakes[0], "--build", str(folder)])
+    result = finished([cmakes[0], "--build", str(folder), "--target", target])
     assert result.returncode == 0, result.stdout + result.stderr
-    return folder / "normdrop_driver"
+    return folder
+
+
+def build_folder(name: str, factory: pytest.TempPathFactory) -> Path:
+    """In the tree, where the next run finds it, if one may write there."""
+    if not (ROOT / "csrc").is_dir():
+        pytest.skip("the C++ sources are not beside the tests")
+    return ROOT / "build" / name if os.access(ROOT, os.W_OK) else factory.mktemp(name)
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not (ROOT / "csrc").is_dir():
-        pytest.skip("the C++ sources are not beside the tests")
-    kept = ROOT / "build" / "driver"
-    return build(kept if os.access(ROOT, os.W_OK) else tmp_path_factory.mktemp("driver"))
+    return build(build_folder("driver", tmp_path_factory)) / "normdrop_driver"
 
 
 def run(driver: Path, *options: str) -> subprocess.CompletedProcess[str]:
