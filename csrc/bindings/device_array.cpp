@@ -38,6 +38,12 @@ std::int64_t DeviceArray::size() const {
   return count;
 }
 
+py::tuple tuple_of(const std::vector<py::ssize_t>& values) {
+  py::tuple result(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) result[i] = values[i];
+  return result;
+}
+
 py::object numpy_dtype(dlpack::DataType dtype) {
   if (dtype.code == dlpack::bfloat) {
     return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16"));
@@ -47,7 +53,7 @@ py::object numpy_dtype(dlpack::DataType dtype) {
 
 py::object copied_to_numpy(const DeviceImport& source) {
   const py::object result =
-      py::module_::import("numpy").attr("empty")(py::cast(source.shape), numpy_dtype(source.dtype));
+      py::module_::import("numpy").attr("empty")(tuple_of(source.shape), numpy_dtype(source.dtype));
   const auto target = py::reinterpret_borrow<py::array>(result);
   if (target.size() == 0) return result;
   const DeviceTable& table = *source.backend->device;

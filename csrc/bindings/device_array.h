@@ -45,6 +45,8 @@ py::object copied_to_numpy(const DeviceImport& source);
 // A NumPy array of one of the dtypes, or of uint64, as a new array on a device.
 DeviceArray copied_to_device(py::handle array, int device);
 
+py::tuple tuple_of(const std::vector<py::ssize_t>& values);
+
 py::object numpy_dtype(dlpack::DataType dtype);
 
 void bind_device_array(py::module_& module);

@@ -1,10 +1,9 @@
 // `normdrop.DeviceArray` as Python sees it, and as other libraries take it in.
-#include <pybind11/stl.h>
-
 #include "bindings/array_view.h"
 #include "bindings/current_device.h"
 #include "bindings/device_array.h"
 #include "bindings/device_import.h"
+#include "bindings/runtime.h"
 
 namespace normdrop {
 namespace {
@@ -114,8 +113,8 @@ py::dict cuda_interface(const DeviceArray& array) {
   }
   const char kind = array.dtype.code == dlpack::unsigned_integer ? 'u' : 'f';
   py::dict interface;
-  interface["shape"] = py::tuple(py::cast(array.shape));
-  interface["strides"] = py::tuple(py::cast(array.strides));
+  interface["shape"] = tuple_of(array.shape);
+  interface["strides"] = tuple_of(array.strides);
   interface["typestr"] = "<" + std::string(1, kind) + std::to_string(array.item_bytes());
   interface["data"] = py::make_tuple(reinterpret_cast<std::uintptr_t>(array.data()), false);
   interface["version"] = 3;
@@ -140,6 +139,27 @@ py::object to_numpy(py::handle object) {
   return copied_to_numpy(*import);
 }
 
+// Streams as numbers, for callers that have no library to make them.
+const DeviceTable& table_for_streams() {
+  const Backend* backend = device_backend();
+  if (backend == nullptr) throw std::runtime_error("new_stream: " + no_device_reason());
+  return *backend->device;
+}
+
+void* stream_of(std::uintptr_t number) { return reinterpret_cast<void*>(number); }
+
+void bind_streams(py::module_& module) {
+  module.def("new_stream",
+             [] { return reinterpret_cast<std::uintptr_t>(table_for_streams().new_stream()); });
+  module.def("delete_stream",
+             [](std::uintptr_t stream) { table_for_streams().delete_stream(stream_of(stream)); });
+  module.def("synchronise", [](std::uintptr_t stream) {
+    const DeviceTable& table = table_for_streams();
+    const ReleasedGil released(true);
+    table.synchronise(stream_of(stream));
+  });
+}
+
 }  // namespace
 
 void bind_device_array(py::module_& module) {
@@ -152,10 +172,8 @@ void bind_device_array(py::module_& module) {
                   "A copy of a NumPy array in the memory of a device.")
       .def("to_numpy", [](py::handle self) { return to_numpy(self); },
            "A copy as a NumPy array, when the work that makes it is done.")
-      .def_property_readonly("shape",
-                             [](const DeviceArray& a) { return py::tuple(py::cast(a.shape)); })
-      .def_property_readonly("strides",
-                             [](const DeviceArray& a) { return py::tuple(py::cast(a.strides)); },
+      .def_property_readonly("shape", [](const DeviceArray& a) { return tuple_of(a.shape); })
+      .def_property_readonly("strides", [](const DeviceArray& a) { return tuple_of(a.strides); },
                              "Bytes between neighbours along each axis.")
       .def_property_readonly("dtype", [](const DeviceArray& a) { return numpy_dtype(a.dtype); })
       .def_property_readonly("device", [](const DeviceArray& a) { return a.memory->device; },
@@ -171,11 +189,13 @@ void bind_device_array(py::module_& module) {
            py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
            py::arg("copy") = py::none())
       .def("__reduce__", [](py::handle self) {
-    return py::make_tuple(py::type::of<DeviceArray>().attr("from_numpy"),
+    return py::make_tuple(py::module_::import("normdrop.results").attr("restored_device_array"),
                           py::make_tuple(to_numpy(self), self.attr("device")));
   }).def("__repr__", &text_of);
+  module.attr("DeviceArray").attr("__module__") = "normdrop";
   module.def("to_numpy", &to_numpy);
   module.def("is_device_array", &is_device_array);
+  bind_streams(module);
 }
 
 }  // namespace normdrop

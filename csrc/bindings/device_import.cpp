@@ -1,5 +1,6 @@
 #include "bindings/device_import.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "bindings/array_view.h"
@@ -16,21 +17,41 @@ void refuse_gradient(Name name, py::handle object) {
                       " that does; pass .detach() of it");
 }
 
+std::string address_text(const DeviceImport& import) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%p", static_cast<void*>(import.data));
+  return text;
+}
+
 // What the address says counts, not what the producer says: a wrong device number would send the
 // kernel to memory that it cannot reach.
 void find_device(Name name, DeviceImport* import) {
-  for (const py::ssize_t size : import->shape) {
-    if (size == 0) return;
-  }
   const int device = import->backend->device->device_of(import->data);
-  if (device >= 0) {
-    import->device = device;
-    return;
+  if (device < 0) {
+    fail_value(name, std::string("must lie in memory of a device of the backend '") +
+                         import->backend->name + "', got the address " + address_text(*import));
   }
-  char address[32];
-  std::snprintf(address, sizeof address, "%p", static_cast<void*>(import->data));
-  fail_value(name, std::string("must lie in memory of a device of the backend '") +
-                       import->backend->name + "', got the address " + address);
+  import->device = device;
+}
+
+// A device faults on what a processor only reads slowly.
+void require_alignment(Name name, const DeviceImport& import) {
+  auto bits = reinterpret_cast<std::uintptr_t>(import.data);
+  for (std::size_t d = 0; d < import.shape.size(); ++d) {
+    if (import.shape[d] > 1) bits |= static_cast<std::uintptr_t>(import.strides[d]);
+  }
+  if (bits % static_cast<std::uintptr_t>(import.item_bytes()) == 0) return;
+  const auto rank = static_cast<int>(import.shape.size());
+  fail_value(name, "must be aligned to its elements of " + std::to_string(import.item_bytes()) +
+                       " bytes on a device, got the address " + address_text(import) +
+                       " and strides " + shape_text(import.strides.data(), rank));
+}
+
+bool has_elements(const DeviceImport& import) {
+  for (const py::ssize_t size : import.shape) {
+    if (size == 0) return false;
+  }
+  return true;
 }
 
 Imported import_own(py::handle object) {
@@ -60,6 +81,9 @@ DeviceImport::~DeviceImport() {
   if (versioned != nullptr && versioned->deleter != nullptr) versioned->deleter(versioned);
 }
 
+// At least 1, so that nobody divides by what a producer may say.
+int DeviceImport::item_bytes() const { return std::max(1, (dtype.bits * dtype.lanes + 7) / 8); }
+
 std::optional<DType> DeviceImport::element_type() const {
   if (dtype.lanes != 1) return std::nullopt;
   if (dtype.code == dlpack::bfloat && dtype.bits == 16) return DType::bfloat16;
@@ -78,7 +102,10 @@ Imported import_device_array(Name name, py::handle object, Access access, void* 
   import->backend = &require_device_backend(name, object);
   import->producer = producer;
   if (producer == Producer::jax) import->read_only = true;
-  find_device(name, import.get());
+  if (has_elements(*import)) {
+    find_device(name, import.get());
+    require_alignment(name, *import);
+  }
   return import;
 }
 

@@ -41,7 +41,7 @@ struct DeviceImport {
   ~DeviceImport();
 
   std::optional<DType> element_type() const;
-  int item_bytes() const { return (dtype.bits * dtype.lanes + 7) / 8; }
+  int item_bytes() const;
 };
 
 // What an array is wanted for. Whoever writes needs to be told of read-only memory, which the

@@ -6,12 +6,6 @@
 namespace normdrop {
 namespace {
 
-py::tuple tuple_of(const std::vector<py::ssize_t>& values) {
-  py::tuple result(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) result[i] = values[i];
-  return result;
-}
-
 // Everything about the new array but its memory.
 Imported described(Execution& execution, DType dtype, const py::ssize_t* shape,
                    const MemoryOrder& order) {

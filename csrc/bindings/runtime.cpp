@@ -63,13 +63,6 @@ const Backend& require_backend(const std::string& where, const std::string& name
   return *backend;
 }
 
-const Backend& fastest_on_host() {
-  for (const Backend& backend : built_backends()) {
-    if (backend.usable && backend.device == nullptr) return backend;
-  }
-  throw std::runtime_error("no backend of this build runs on this machine");
-}
-
 const Backend& default_backend() {
   const char* text = std::getenv("NORMDROP_BACKEND");
   if (text != nullptr && *text != '\0') return require_backend("NORMDROP_BACKEND", text);
@@ -179,6 +172,13 @@ void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming)
 const Backend& active_backend() {
   const Backend* backend = backend_of_context();
   return backend != nullptr ? *backend : process_default();
+}
+
+const Backend& fastest_on_host() {
+  for (const Backend& backend : built_backends()) {
+    if (backend.usable && backend.device == nullptr) return backend;
+  }
+  throw std::runtime_error("no backend of this build runs on this machine");
 }
 
 const Backend& host_backend() {

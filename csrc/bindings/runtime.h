@@ -14,8 +14,10 @@ namespace normdrop {
 // The backend of the current context (`with use_backend(...)`) or of the process.
 const Backend& active_backend();
 
-// The fastest that works in the host's memory, or the active one where it does.
+// The active one where it works in the host's memory, else the fastest that does. The latter alone
+// needs no GIL.
 const Backend& host_backend();
+const Backend& fastest_on_host();
 
 // The backend for arrays that lie on a device: the active one where it has devices, else the first
 // usable one that has; null where there is none, for the reason that `no_device_reason` gives.

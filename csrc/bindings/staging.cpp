@@ -23,7 +23,7 @@ std::int64_t aligned(std::int64_t bytes) { return (bytes + alignment - 1) / alig
 
 // With the threads of the host's backend: one thread alone is slower than the bus.
 void copy_on_host(char* target, const char* source, std::int64_t bytes) {
-  host_backend().table->copy(Copy{bytes, false, source, target, nullptr});
+  fastest_on_host().table->copy(Copy{bytes, false, source, target, nullptr});
 }
 
 // Rows between the host's array and a dense buffer.
@@ -142,6 +142,7 @@ void StagingRing::collect(Slot& slot, const std::vector<StagedRows>& arrays) {
 void StagingRing::start(Slot& slot, const std::vector<StagedRows>& arrays,
                         const LaunchRows& launch) {
   const DeviceTable& table = *backend_.device;
+  table.synchronise(slot.stream);  // parameters may still be on their way out of the buffer
   std::vector<char*> pointers;
   std::int64_t offset = 0;
   for (const StagedRows& array : arrays) {

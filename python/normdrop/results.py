@@ -43,6 +43,11 @@ def _on_host(value: Any) -> AnyArray:
     return _core.to_numpy(value) if _core.is_device_array(value) else np.asarray(value)
 
 
+def restored_device_array(array: AnyArray, device: int) -> _core.DeviceArray:
+    """Unpickle a DeviceArray."""
+    return _core.DeviceArray.from_numpy(array, device)
+
+
 class _NormStats(NamedTuple):
     mean: FloatArray
     inv_std: FloatArray

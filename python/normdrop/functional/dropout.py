@@ -121,6 +121,9 @@ class _DeviceDropoutMask(DropoutMask):
     def __hash__(self) -> int:
         return hash(_fields(self))
 
+    def __repr__(self) -> str:
+        return repr(DropoutMask(*_fields(self)))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return DropoutMask, _fields(self)
 
