@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from ml_dtypes import bfloat16, finfo
 
 Array = npt.NDArray[Any]
 
-DTYPES = [np.float32, np.float64]
+HALF_TYPES = [np.float16, bfloat16]
+DTYPES = [np.float32, np.float64, *HALF_TYPES]
 
 # (shape, axis) of layer norms: the last axis, several, channels-first, all, first.
 LAYER_NORM_CASES = [
@@ -56,6 +58,11 @@ BATCH_NORM_CASES = [
     ((257, 3), 1),
     ((5, 1, 1, 7), 1),
 ]
+
+
+def wide(dtype: npt.DTypeLike) -> Any:
+    """What running statistics and parameters may have beside x of a dtype."""
+    return np.float32 if dtype in HALF_TYPES else dtype
 
 
 def generator(*key: object) -> np.random.Generator:
@@ -242,7 +249,7 @@ def adversarial_rows(dtype: npt.DTypeLike, length: int = 769) -> list[Row]:
 
 def _subnormal_rows(dtype: npt.DTypeLike, noise: Array) -> Iterator[Row]:
     """float64 goes where neither a square nor an inverse deviation can be represented."""
-    tiny = float(np.finfo(dtype).tiny)
+    tiny = float(finfo(dtype).tiny)
     for eps in (0.0, 1e-5):
         yield Row(f"subnormal_eps_{eps}", (noise * tiny / 16).astype(dtype), eps)
         yield Row(f"around_smallest_normal_eps_{eps}", (noise * tiny).astype(dtype), eps)
@@ -263,11 +270,11 @@ def tiny_rows(dtype: npt.DTypeLike) -> list[Row]:
         Row("ramp_of_four_on_40000", [40000.0, 40001.0, 40002.0, 40003.0]),
         Row("ramp_of_five_on_1e15", 1e15 + np.arange(5.0)),
         Row("opposite", [-1e20, 1e20]),
-        Row("opposite_largest", [-float(np.finfo(dtype).max), float(np.finfo(dtype).max)]),
+        Row("opposite_largest", [-float(finfo(dtype).max), float(finfo(dtype).max)]),
         Row("floor_pinned", [-15.94, -15.94, -15.94, -15.94, -15.93, -15.94]),
         Row(
             "smallest_subnormals",
-            np.array([0, 1, 2]) * float(np.finfo(dtype).smallest_subnormal),
+            np.array([0, 1, 2]) * float(finfo(dtype).smallest_subnormal),
             0.0,
         ),
     ]
@@ -278,6 +285,12 @@ CONSTANTS = [
     0.0, -0.0, 0.1, 1.0, -1.0, 100.0, 1234.0, 1e7 + 1, -16777217.0, 1 / 3, 1e-30, 1e30, 3.3e38,
     2.0**20 * (1 + 2.0**-23), 1e-40,
 ]  # fmt: skip
+
+
+def constants(dtype: npt.DTypeLike) -> Array:
+    """``CONSTANTS`` in a dtype; what is beyond its range becomes its largest number."""
+    largest = float(finfo(dtype).max)
+    return np.clip(CONSTANTS, -largest, largest).astype(dtype)
 
 
 def _both_ends(values: Array, count: int, outlier: float) -> Array:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 import normdrop as nd
 from normdrop import reference
+from cases import DTYPES
 from oracles import Exact, error_in_roundoffs, error_in_units, unit_in_last_place
 from tolerances import LIMITS, limits
 
@@ -37,7 +38,7 @@ def assert_same_bits(got: Any, expected: Any, message: str = "") -> None:
 
 def _bits(array: Array) -> Array:
     """The bits of every number, with one pattern for all NaNs: their payload means nothing."""
-    if array.dtype.kind != "f":
+    if array.dtype not in DTYPES:
         return array
     numbers = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
     return np.ascontiguousarray(numbers).view(f"u{array.itemsize}").reshape(array.shape)
@@ -212,6 +213,8 @@ def check_gradients(
         left, right = getattr(got, name), getattr(want, name)
         assert (left is None) == (right is None), f"gradient of {name}"
         if right is not None:
-            assert left.dtype == x.dtype and left.shape == right.shape
+            parameter_dtype = x.dtype if weight is None else weight.dtype
+            assert left.dtype == parameter_dtype and left.shape == right.shape
             errors = parameter_roundoffs(left, right, term, summed_axes)
-            assert_within(errors, own.parameter_gradient * factor, f"grad {name}")
+            limit = limits(parameter_dtype).parameter_gradient * factor
+            assert_within(errors, limit, f"grad {name}")

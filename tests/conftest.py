@@ -17,6 +17,8 @@ sys.path.insert(
     0, str(Path(__file__).parent)
 )  # cases, oracles and tolerances, however pytest imports
 
+from cases import DTYPES  # noqa: E402
+
 hypothesis.settings.register_profile(
     "fixed", derandomize=True, deadline=None, max_examples=60, database=None
 )
@@ -30,9 +32,9 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+@pytest.fixture(params=DTYPES, ids=[dtype.__name__ for dtype in DTYPES])
 def dtype(request: pytest.FixtureRequest) -> Any:
-    """The dtypes of this release."""
+    """The dtypes of arrays."""
     return request.param
 
 

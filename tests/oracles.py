@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from ml_dtypes import finfo
 
 Array = npt.NDArray[Any]
 Rational = tuple[int, int]  # numerator, power of two: numerator * 2**power
@@ -315,7 +316,7 @@ def _product(a: Array, a_low: Array, b: Array, b_low: Array) -> tuple[Array, Arr
 
 def unit_in_last_place(scale: Array, dtype: npt.DTypeLike) -> Array:
     """The distance between neighbouring numbers of ``dtype`` at a scale."""
-    info = np.finfo(dtype)
+    info = finfo(dtype)
     magnitude = np.clip(np.abs(np.asarray(scale, np.float64)), float(info.tiny), float(info.max))
     _, exponent = np.frexp(magnitude)
     return np.ldexp(float(info.eps), exponent - 1)
@@ -332,15 +333,25 @@ def error_in_units(got: Array, exact: Exact, dtype: npt.DTypeLike | None = None)
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs((values - exact.high) - exact.low)
         units = error / unit_in_last_place(exact.scale, dtype)
-    overflows = np.abs(exact.high) > float(np.finfo(dtype).max)
+    overflows = np.abs(exact.high) > float(finfo(dtype).max)
     units = np.where(overflows & (values == np.copysign(np.inf, exact.high)), 0.0, units)
     return np.where(np.isnan(units), np.inf, units)
+
+
+def is_nearest(got: Array, exact: Exact) -> Array:
+    """Whether each element is as close to the exact answer as a number of its dtype can be."""
+    near = exact.high.astype(got.dtype)
+    infinity = np.array(np.inf, got.dtype)
+    candidates = (near, np.nextafter(near, infinity), np.nextafter(near, -infinity))
+    errors = [np.abs((c.astype(np.float64) - exact.high) - exact.low) for c in candidates]
+    own = np.abs((got.astype(np.float64).reshape(exact.high.shape) - exact.high) - exact.low)
+    return np.asarray(own <= np.minimum.reduce(errors))
 
 
 def error_in_roundoffs(got: Array, exact: Exact, dtype: npt.DTypeLike | None = None) -> Array:
     """Error of every gradient in units of roundoff times its condition."""
     dtype = got.dtype if dtype is None else dtype
-    info = np.finfo(dtype)
+    info = finfo(dtype)
     values = got.astype(np.float64).reshape(exact.high.shape)
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs((values - exact.high) - exact.low)

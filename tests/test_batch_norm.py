@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ml_dtypes import finfo
 
 import normdrop as nd
-from cases import BATCH_NORM_CASES, CONSTANTS, normal, parameter
+from cases import BATCH_NORM_CASES, constants, normal, parameter, wide
 from comparing import assert_same_bits, assert_within, check_batch_norm, forward_units
 from normdrop import reference
 from tolerances import BETWEEN_BACKENDS, HAND_KNOWN_RELATIVE, PERTURBATION, limits
@@ -25,6 +26,7 @@ def case(shape, axis, dtype, offset=0.0):
 
 
 def running(channels, dtype):
+    dtype = wide(dtype)
     return (
         normal((channels,), dtype, "running mean"),
         (normal((channels,), dtype, "running var") ** 2 + 0.25).astype(dtype),
@@ -98,8 +100,8 @@ def test_two_values_per_channel_pass_no_gradient(dtype):
 def test_hand_known_answer(dtype):
     x = np.array([[1.0], [2.0], [3.0], [4.0]], dtype)
     y, stats = nd.batch_norm_forward(x, np.ones(1, dtype), np.zeros(1, dtype), eps=0.0)
-    expected = [-1.3416408, -0.4472136, 0.4472136, 1.3416408]
-    assert np.allclose(y.ravel(), expected, rtol=2 * HAND_KNOWN_RELATIVE)
+    expected = np.array([-1.3416408, -0.4472136, 0.4472136, 1.3416408]).astype(dtype)
+    assert np.allclose(y.ravel().astype(np.float64), expected.astype(np.float64), rtol=2 * HAND_KNOWN_RELATIVE)
     assert (stats.mean[0], stats.var[0], stats.count) == (2.5, 1.25, 4)
 
 
@@ -177,7 +179,7 @@ def test_frozen_backward_is_weight_times_inv_std_times_grad(dtype):
     stats = nd.BatchStats.from_running(mean, var, 0.1)
     got = nd.batch_norm_backward(grad, x, stats, weight, frozen=True)
     factor = weight.astype(np.float64) * stats.inv_std
-    assert np.allclose(got.x, grad * factor[:, None], rtol=2 * float(np.finfo(dtype).eps), atol=0)
+    assert np.allclose(got.x, grad * factor[:, None], rtol=2 * float(finfo(dtype).eps), atol=0)
     want = reference.batch_norm_backward(grad, x, stats, weight, frozen=True)
     for left, right in zip(got, want, strict=True):
         assert np.allclose(left, right, rtol=limits(dtype).fence_relative,
@@ -210,7 +212,7 @@ def test_update_running_stats(momentum, correction, dtype):
         reference.update_running_stats(
             want_mean, want_var, stats, momentum=momentum, correction=correction
         )
-        relative = 4 * float(np.finfo(dtype).eps)
+        relative = 4 * float(finfo(dtype).eps)
         assert np.allclose(mean, want_mean, rtol=relative, atol=relative)
         assert np.allclose(var, want_var, rtol=relative, atol=0)
 
@@ -257,7 +259,7 @@ def test_running_variance_is_never_negative(dtype):
     """Published checkpoints hold negative running variances (A15)."""
     x = (1e4 + np.zeros((64, 3)) + 1e-3 * normal((64, 3), np.float64, "x")).astype(dtype)
     _, stats = nd.batch_norm_forward(x)
-    mean, var = np.zeros(3, dtype), np.zeros(3, dtype)
+    mean, var = np.zeros(3, wide(dtype)), np.zeros(3, wide(dtype))
     nd.update_running_stats(mean, var, stats, momentum=1.0)
     assert (stats.var >= 0).all() and (var >= 0).all()
 
@@ -265,7 +267,7 @@ def test_running_variance_is_never_negative(dtype):
 def test_running_statistics_may_be_strided(dtype):
     _, stats = nd.batch_norm_forward(normal((7, 5), np.float32, "x"))
     mean, var = running(5, dtype)
-    big = np.full((5, 2), 7.0, dtype)
+    big = np.full((5, 2), 7.0, wide(dtype))
     strided_mean, strided_var = big[::-1, 0], big[:, 1]
     strided_mean[...], strided_var[...] = mean, var
     nd.update_running_stats(mean, var, stats)
@@ -310,10 +312,11 @@ def test_training_needs_two_values_per_channel(shape):
 @pytest.mark.parametrize("shape", [(2, 1), (37, 1), (3, 1, 769)])
 def test_constant_channels_give_exactly_the_bias(shape, eps, dtype):
     """A rounded mean leaves something that 1 / sqrt(eps) blows up (A4, A5)."""
-    channels = len(CONSTANTS)
+    values = constants(dtype)
+    channels = values.size
     sizes = (shape[0], channels, *shape[2:])
     x = np.empty(sizes, dtype)
-    x[...] = np.array(CONSTANTS, dtype).reshape(channels, *(1,) * (len(shape) - 2))
+    x[...] = values.reshape(channels, *(1,) * (len(shape) - 2))
     weight, bias = (parameter((channels,), dtype, name) * 100 for name in ("weight", "bias"))
     y, stats = nd.batch_norm_forward(x, weight, bias, eps=eps)
     expected = np.broadcast_to(bias.reshape(channels, *(1,) * (len(shape) - 2)), sizes) + 0
@@ -340,7 +343,7 @@ def test_nan_and_infinity_spoil_their_own_channel_only(shape, axis, bad, dtype):
 @pytest.mark.parametrize("axis", [1, 3])
 def test_infinity_in_inference_is_infinity(axis, dtype):
     """Also where a slope has digits of both signs that its dtype does not hold, and at overflow."""
-    channels, largest = 12, float(np.finfo(dtype).max)
+    channels, largest = 12, float(finfo(dtype).max)
     shape = (2, channels, 3, 5) if axis == 1 else (2, 3, 5, channels)
     x = normal(shape, dtype)
     x.reshape(-1)[::7] = np.inf
@@ -426,7 +429,7 @@ def test_a_perturbed_result_is_rejected(dtype):
     limit = limits(dtype).reference
     assert forward_units(y, expected, plain).max() <= limit
     perturbed = y.copy()
-    perturbed[2, 3, 1] *= 1 + PERTURBATION * limit * np.finfo(dtype).eps
+    perturbed[2, 3, 1] *= 1 + PERTURBATION * limit * finfo(dtype).eps
     assert forward_units(perturbed, expected, plain).max() > limit
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ml_dtypes import finfo
 
 import normdrop as nd
-from cases import CONSTANTS, LAYER_NORM_CASES, axis_shape, normal, parameter
+from cases import LAYER_NORM_CASES, axis_shape, constants, normal, parameter
 from comparing import assert_same_bits, assert_within, check_layer_norm, forward_units
 from normdrop import reference
 from tolerances import PERTURBATION, limits
@@ -132,19 +133,19 @@ def test_empty_arrays(shape, axis, dtype):
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 16, 100, 769])
 def test_constant_rows_give_exactly_the_bias(length, eps, dtype):
     """A rounded mean leaves something that 1 / sqrt(eps) blows up (A4, A5, A10)."""
-    constants = np.array(CONSTANTS).astype(dtype)
-    x = np.repeat(constants[:, None], length, axis=1)
+    values = constants(dtype)
+    x = np.repeat(values[:, None], length, axis=1)
     weight, bias = (parameter((length,), dtype, name) * 100 for name in ("weight", "bias"))
     y, stats = nd.layer_norm_forward(x, weight, bias, eps=eps)
     assert_same_bits(y, np.broadcast_to(bias, x.shape) + 0)
-    assert_same_bits(stats.mean + 0.0, constants.astype(np.float64) + 0.0)
+    assert_same_bits(stats.mean + 0.0, values.astype(np.float64) + 0.0)
     expected = np.inf if eps == 0 else 1 / np.sqrt(eps)
     assert np.allclose(stats.inv_std, expected, rtol=1e-15, atol=0)
 
 
 def test_constant_channels_first_rows_give_exactly_the_bias(dtype):
-    constants = np.array(CONSTANTS).astype(dtype)
-    x = np.broadcast_to(constants, (2, 37, len(CONSTANTS))).copy()
+    values = constants(dtype)
+    x = np.broadcast_to(values, (2, 37, values.size)).copy()
     bias = parameter((37,), dtype, "bias")
     y = nd.layer_norm(x, None, bias, axis=1, eps=0.0)
     assert_same_bits(y, np.broadcast_to(bias[:, None], x.shape) + 0)
@@ -166,7 +167,7 @@ def test_one_element_rows_give_the_bias_and_no_gradient(dtype):
     assert (y == bias).all()
     grad = normal((7, 1), dtype, "grad")
     gradients = nd.layer_norm_backward(grad, x, stats)
-    roundoff = np.finfo(dtype).eps / 2 * 2 * np.abs(grad) * stats.inv_std[:, None]
+    roundoff = finfo(dtype).eps / 2 * 2 * np.abs(grad) * stats.inv_std[:, None]
     assert_within(np.abs(gradients.x) / roundoff, limits(dtype).gradient)
 
 
@@ -250,7 +251,7 @@ def test_a_perturbed_result_is_rejected(dtype):
     limit = limits(dtype).reference
     assert forward_units(y, expected, plain).max() <= limit
     perturbed = y.copy()
-    perturbed[2, 3] *= 1 + PERTURBATION * limit * np.finfo(dtype).eps
+    perturbed[2, 3] *= 1 + PERTURBATION * limit * finfo(dtype).eps
     assert forward_units(perturbed, expected, plain).max() > limit
     swapped = y.copy()
     swapped[[0, 1]] = swapped[[1, 0]]

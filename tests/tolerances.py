@@ -25,6 +25,7 @@ class Limits(NamedTuple):
     inv_std: float
     mean: float
     fence_relative: float
+    rounded_share: float = 0.0
 
 
 LIMITS = {
@@ -58,6 +59,33 @@ LIMITS = {
         inv_std=8.0,
         mean=4.0,
         fence_relative=1e-10,
+    ),
+    # forward: the last rounding is half a unit; what comes before it is float32's 2 units, which are
+    #   2**-12 and 2**-15 units here. A second rounding on the way, to float32, is in these already.
+    # rounded_share: an element misses the nearest number only where the exact value lies that close
+    #   to the middle between two, which of ordinary data 1 in 2000 does at most; 20 times that.
+    # gradient, parameter_gradient: the last rounding is one roundoff of the gradient, which is no
+    #   larger than its scale; what comes before it is float32's 8 roundoffs, 2**-10 and 2**-13 here.
+    # reference, inv_std, mean: as in float32, and for the same reasons.
+    "float16": Limits(
+        forward=1.0,
+        gradient=1.01,
+        parameter_gradient=1.01,
+        reference=1.0,
+        inv_std=128.0,
+        mean=128.0,
+        fence_relative=1e-3,
+        rounded_share=0.99,
+    ),
+    "bfloat16": Limits(
+        forward=1.0,
+        gradient=1.01,
+        parameter_gradient=1.01,
+        reference=1.0,
+        inv_std=128.0,
+        mean=128.0,
+        fence_relative=8e-3,
+        rounded_share=0.99,
     ),
 }
 

@@ -9,7 +9,10 @@ namespace normdrop::NORMDROP_ISA {
 
 inline constexpr int float_parts = group_size * 4 / vector_bytes;
 
+inline constexpr int float_lanes = vector_bytes / 4;
+
 using f32 = float __attribute__((vector_size(vector_bytes)));
+using u32 = std::uint32_t __attribute__((vector_size(vector_bytes)));
 
 struct float_group {
   f32 part[float_parts];
@@ -161,17 +164,50 @@ NORMDROP_INLINE void store(float* target, group value, Extent extent,
   store(target, value, extent);
 }
 
-// Runs of `length` neighbouring elements, `stride` bytes apart, are streamed where all of the output
-// is too large for the caches and cache lines begin at the same element of every run: the first, or
-// a later one of runs that are long beside the two lines they share with their neighbours.
+// Runs of `length` neighbouring elements, `stride` elements apart, are streamed where all of the
+// output is too large for the caches and cache lines (for elements of 2 bytes: halves of them, a
+// group each) begin at the same element of every run: the first, or a later one of runs that are
+// long beside the two lines they share with their neighbours.
+template <class T>
 NORMDROP_INLINE Writing writing_of(const void* target, std::int64_t length, std::int64_t stride,
-                                   std::int64_t all_bytes) {
-  const std::uintptr_t to_line = -reinterpret_cast<std::uintptr_t>(target) % 64;
-  if (!has_fma || all_bytes < cpu::tuning::streamed_output_bytes || stride % 64 != 0 ||
-      to_line % sizeof(float) != 0 || (to_line != 0 && length < cpu::tuning::cut_run_elements)) {
+                                   std::int64_t all) {
+  constexpr auto bytes = static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t line = group_size * bytes;
+  const auto to_line =
+      static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(target) % std::uintptr_t{line});
+  if (bytes == 8 || !has_fma || all * bytes < cpu::tuning::streamed_output_bytes ||
+      stride % group_size != 0 || to_line % bytes != 0 ||
+      (to_line != 0 && length < cpu::tuning::cut_run_elements)) {
     return {};
   }
-  return {true, static_cast<int>(to_line / sizeof(float))};
+  return {true, static_cast<int>(to_line / bytes)};
+}
+
+NORMDROP_INLINE f32 load_vector(const float* source) {
+  f32 value;
+  std::memcpy(&value, source, sizeof value);
+  return value;
+}
+
+NORMDROP_INLINE void store_vector(float* target, f32 value) {
+  std::memcpy(target, &value, sizeof value);
+}
+
+NORMDROP_INLINE float_group narrow(group value) {
+  float_group result;
+#if defined(__AVX512F__)
+  const __m512 low = _mm512_castps256_ps512(narrow(value.part[0]));
+  result.part[0] = _mm512_insertf32x8(low, narrow(value.part[1]), 1);
+#elif defined(__AVX2__)
+  NORMDROP_EACH_FLOAT_PART {
+    result.part[p] = _mm256_set_m128(narrow(value.part[2 * p + 1]), narrow(value.part[2 * p]));
+  }
+#else
+  alignas(64) float lane[group_size];
+  store(lane, value);
+  result = load_float(lane);
+#endif
+  return result;
 }
 
 NORMDROP_INLINE group widen(float_group value) {

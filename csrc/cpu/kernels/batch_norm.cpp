@@ -7,8 +7,8 @@
 #include "cpu/kernels/batch_norm.h"
 #include "cpu/kernels/channel_lines.h"
 #include "cpu/kernels/columns.h"
-#include "cpu/kernels/for_dtype.h"
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/parameters.h"
 #include "cpu/kernels/slots.h"
 
 namespace normdrop::NORMDROP_ISA {
@@ -44,11 +44,7 @@ void write_chunk(const Arguments& a, std::int64_t channel, const ChunkPlan& plan
       pass.run(part.x + r * part.stride, y + r * y_stride, length);
     }
   };
-  if constexpr (sizeof(T) == 4) {
-    with_length(part.length, write);
-  } else {
-    write(any_length{part.length});
-  }
+  with_length_of<T>(part.length, write);
 }
 
 template <class T>
@@ -101,17 +97,17 @@ struct ColumnParameter {
 // Rows of channels, whose normalisers come from normaliser_at(channel).
 template <class T, bool finite, class Arguments, class NormaliserAt>
 void write_rows(const Arguments& a, NormaliserAt&& normaliser_at) {
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (is_narrow<T>) {
     ChannelLines lines(a.channels);
     parallel_for(a.channels, cpu::tuning::elements_per_channel, [&](std::int64_t c) {
       lines.set(c, normaliser_at(c), parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0));
     });
     lines.close();
-    const Writing how = writing_of(a.y, a.channels, a.y_batch_stride * 4, a.batch * a.channels * 4);
+    const Writing how = writing_of<T>(a.y, a.channels, a.y_batch_stride, a.batch * a.channels);
     for_each_row_tile(a.batch, a.channels,
                       [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
-      lines.template write<finite>(static_cast<const float*>(a.x) + row * a.x_batch_stride + begin,
-                                   static_cast<float*>(a.y) + row * a.y_batch_stride + begin, begin,
+      lines.template write<finite>(static_cast<const T*>(a.x) + row * a.x_batch_stride + begin,
+                                   static_cast<T*>(a.y) + row * a.y_batch_stride + begin, begin,
                                    count, how);
     });
   } else {
@@ -148,18 +144,19 @@ Block<T> rows_of_slot(const BatchNormForward& a, const Slots& slots, std::int64_
           slots.end(slot, a.batch) - first, columns, a.x_batch_stride};
 }
 
-// float32: all slots share one centre per channel, so that their sums simply add.
-void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, float) {
+// Not float64: all slots share one centre per channel, so that their sums simply add.
+template <class T>
+void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, T) {
   const Slots slots = plan_slots(a.batch, a.channels);
   const std::int64_t width = padded(a.channels);
   Scratch<double> centre(width);
   Scratch<double> partial((slots.count + 1) * 2 * width);
-  const float* x = static_cast<const float*>(a.x);
-  column_centres(Block<float>{x, a.batch, a.channels, a.x_batch_stride}, centre.data());
+  const T* x = static_cast<const T*>(a.x);
+  column_centres(Block<T>{x, a.batch, a.channels, a.x_batch_stride}, centre.data());
   for_each_slot_tile(slots, a.channels,
                      [&](std::int64_t slot, std::int64_t begin, std::int64_t count) {
     double* total = &partial[slot * 2 * width] + begin;
-    column_deviations(rows_of_slot<float>(a, slots, slot, begin, count), &centre[begin], total,
+    column_deviations(rows_of_slot<T>(a, slots, slot, begin, count), &centre[begin], total,
                       total + width);
   });
   double* total = &partial[slots.count * 2 * width];
@@ -226,12 +223,16 @@ void inference(const BatchNormInference& a) {
 
 }  // namespace
 
-void batch_norm_forward(const BatchNormForward& a) {
-  for_dtype(a.dtype, [&](auto element) { forward<decltype(element)>(a); });
+void batch_norm_forward(const BatchNormForward& arguments) {
+  with_wide_parameters(arguments, arguments.channels, [](const BatchNormForward& a) {
+    for_dtype(a.dtype, [&](auto element) { forward<decltype(element)>(a); });
+  });
 }
 
-void batch_norm_inference(const BatchNormInference& a) {
-  for_dtype(a.dtype, [&](auto element) { inference<decltype(element)>(a); });
+void batch_norm_inference(const BatchNormInference& arguments) {
+  with_wide_parameters(arguments, arguments.channels, [](const BatchNormInference& a) {
+    for_dtype(a.dtype, [&](auto element) { inference<decltype(element)>(a); });
+  });
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -6,8 +6,8 @@
 //   are few. inner == 1 (NHWC, 2-D): batch_norm_row_backward.h.
 #include "cpu/kernels/batch_norm.h"
 #include "cpu/kernels/batch_norm_row_backward.h"
-#include "cpu/kernels/for_dtype.h"
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/parameters.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
@@ -19,9 +19,9 @@ struct ChannelPlan {
   FloatSlopes slopes;
 };
 
-template <class Length>
-NORMDROP_INLINE void write_float_run(const float* x, const float* grad_output, float* grad_x,
-                                     Length length, const ChannelPlan& plan, Writing how) {
+template <class T, class Length>
+NORMDROP_INLINE void write_float_run(const T* x, const T* grad_output, T* grad_x, Length length,
+                                     const ChannelPlan& plan, Writing how) {
   const float_group minus_centre = splat_float(-plan.stats.centre);
   const float_group slope_g = splat_float(plan.slopes.slope_g);
   const float_group slope_x = splat_float(plan.slopes.slope_x);
@@ -92,9 +92,9 @@ struct ChannelBackward {
 
   // The passes in single precision; see float_backward.h.
   FloatStats stats() const {
-    if constexpr (sizeof(T) == 8) return {0.0f, 0.0f, 0.0f, false};
-    FloatStats stats = float_stats(a.mean[channel], a.inv_std[channel]);
-    if constexpr (sizeof(T) == 4) {
+    FloatStats stats{0.0f, 0.0f, 0.0f, false};
+    if constexpr (suits_single<T>) {
+      stats = float_stats(a.mean[channel], a.inv_std[channel]);
       bool ordinary = false;
       for (std::int64_t row = 0; row < a.batch && row < 16 && !ordinary; ++row) {
         ordinary = has_ordinary_size(grad_output(row), a.inner);
@@ -106,13 +106,13 @@ struct ChannelBackward {
 
   RowSums float_sums(std::int64_t begin, std::int64_t end, const FloatStats& stats) const {
     FloatSums sums;
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (suits_single<T>) {
       const FloatStats these = stats;
-      const float* values = x(begin);
-      const float* grads = grad_output(begin);
+      const T* values = x(begin);
+      const T* grads = grad_output(begin);
       const std::int64_t values_stride = a.x_batch_stride;
       const std::int64_t grads_stride = a.grad_output_batch_stride;
-      with_length(a.inner, [&](auto length) NORMDROP_LAMBDA_INLINE {
+      with_length_of<T>(a.inner, [&](auto length) NORMDROP_LAMBDA_INLINE {
         for (std::int64_t row = begin; row < end; ++row) {
           sums.template add_run<false>(values, grads, nullptr, length, these);
           values += values_stride;
@@ -132,23 +132,24 @@ struct ChannelBackward {
   }
 
   void report(const RowSums& sum) const {
-    if (a.grad_weight) static_cast<T*>(a.grad_weight)[channel] = static_cast<T>(sum.gx);
-    if (a.grad_bias) static_cast<T*>(a.grad_bias)[channel] = static_cast<T>(sum.g);
+    if (a.grad_weight) static_cast<wide<T>*>(a.grad_weight)[channel] = static_cast<wide<T>>(sum.gx);
+    if (a.grad_bias) static_cast<wide<T>*>(a.grad_bias)[channel] = static_cast<wide<T>>(sum.g);
   }
 };
 
 // Channels [first, first + count) of rows [begin, end), a row at a time: neighbouring channels share
 // cache lines and pages.
+template <class T>
 void write_float_channels(const BatchNormBackward& a, std::int64_t first, std::int64_t count,
                           std::int64_t begin, std::int64_t end, const ChannelPlan* plan) {
-  const float* x = static_cast<const float*>(a.x) + first * a.inner;
-  const float* grad_output = static_cast<const float*>(a.grad_output) + first * a.inner;
-  float* grad_x = static_cast<float*>(a.grad_x) + first * a.inner;
+  const T* x = static_cast<const T*>(a.x) + first * a.inner;
+  const T* grad_output = static_cast<const T*>(a.grad_output) + first * a.inner;
+  T* grad_x = static_cast<T*>(a.grad_x) + first * a.inner;
   const std::int64_t x_stride = a.x_batch_stride;
   const std::int64_t grad_output_stride = a.grad_output_batch_stride;
   const std::int64_t grad_x_stride = a.grad_x_batch_stride;
-  const Writing how = writing_of_runs<float>(a, a.grad_x, a.grad_x_batch_stride);
-  with_length(a.inner, [&](auto length) NORMDROP_LAMBDA_INLINE {
+  const Writing how = writing_of_runs<T>(a, a.grad_x, a.grad_x_batch_stride);
+  with_length_of<T>(a.inner, [&](auto length) NORMDROP_LAMBDA_INLINE {
     for (std::int64_t row = begin; row < end; ++row) {
       for (std::int64_t c = 0; c < count; ++c) {
         const std::int64_t at = c * length.length;
@@ -162,9 +163,9 @@ void write_float_channels(const BatchNormBackward& a, std::int64_t first, std::i
 template <class T>
 void write_channel(const ChannelBackward<T>& backward, std::int64_t begin, std::int64_t end,
                    const ChannelPlan& plan) {
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (suits_single<T>) {
     if (plan.slopes.usable) {
-      return write_float_channels(backward.a, backward.channel, 1, begin, end, &plan);
+      return write_float_channels<T>(backward.a, backward.channel, 1, begin, end, &plan);
     }
   }
   backward.write(begin, end, plan.sum);
@@ -215,7 +216,7 @@ void backward_channels(const BatchNormBackward& a) {
       const std::int64_t first = block * together;
       const std::int64_t count = a.channels - first < together ? a.channels - first : together;
       ChannelPlan plan[cpu::tuning::most_channels_together];
-      bool all_float = sizeof(T) == 4;
+      bool all_float = suits_single<T>;
       for (std::int64_t c = 0; c < count; ++c) {
         const ChannelBackward<T> backward{a, first + c};
         const FloatStats stats = backward.stats();
@@ -225,8 +226,8 @@ void backward_channels(const BatchNormBackward& a) {
         plan[c] = plan_of(first + c, stats);
         all_float = all_float && plan[c].slopes.usable;
       }
-      if constexpr (sizeof(T) == 4) {
-        if (all_float) return write_float_channels(a, first, count, 0, a.batch, plan);
+      if constexpr (suits_single<T>) {
+        if (all_float) return write_float_channels<T>(a, first, count, 0, a.batch, plan);
       }
       for (std::int64_t c = 0; c < count; ++c) {
         write_channel(ChannelBackward<T>{a, first + c}, 0, a.batch, plan[c]);
@@ -253,8 +254,8 @@ void backward_channels(const BatchNormBackward& a) {
 template <class T>
 void backward(const BatchNormBackward& a) {
   if (a.batch == 0 || a.inner == 0 || a.channels == 0) {
-    fill_zero(static_cast<T*>(a.grad_weight), a.grad_weight ? a.channels : 0);
-    fill_zero(static_cast<T*>(a.grad_bias), a.grad_bias ? a.channels : 0);
+    fill_zero(static_cast<wide<T>*>(a.grad_weight), a.grad_weight ? a.channels : 0);
+    fill_zero(static_cast<wide<T>*>(a.grad_bias), a.grad_bias ? a.channels : 0);
     return;
   }
   a.inner == 1 ? RowBackward<T>(a).run() : backward_channels<T>(a);
@@ -262,8 +263,10 @@ void backward(const BatchNormBackward& a) {
 
 }  // namespace
 
-void batch_norm_backward(const BatchNormBackward& a) {
-  for_dtype(a.dtype, [&](auto element) { backward<decltype(element)>(a); });
+void batch_norm_backward(const BatchNormBackward& arguments) {
+  with_wide_gradients(arguments, arguments.channels, [](const BatchNormBackward& a) {
+    for_dtype(a.dtype, [&](auto element) { backward<decltype(element)>(a); });
+  });
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -22,7 +22,7 @@ class RowBackward {
 
   void run() {
     choose_channels();
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (suits_single<T>) {
       if (channels_in_float_ > 0) {
         sum_slots<true>();
         merge_sums(sums());
@@ -35,7 +35,7 @@ class RowBackward {
       take_double_sums();
     }
     plan_channels();
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (suits_single<T>) {
       if (channels_in_float_ > 0) return write_rows<true>();
     }
     write_rows<false>();
@@ -66,12 +66,13 @@ class RowBackward {
       doubles(mean)[c] = a_.mean[c];
       doubles(inv_std)[c] = a_.inv_std[c];
     }
-    if constexpr (sizeof(T) == 4 && has_fma) {
+    if constexpr (suits_single<T>) {
       float* largest = floats(in_float);
       for (std::int64_t row = 0; row < looked_at; ++row) {
-        const float* grads = grad_output(row);
+        const T* grads = grad_output(row);
         for (std::int64_t c = 0; c < a_.channels; ++c) {
-          const float magnitude = grads[c] < 0.0f ? -grads[c] : grads[c];
+          const auto grad = static_cast<float>(value_of(grads[c]));
+          const float magnitude = grad < 0.0f ? -grad : grad;
           largest[c] = magnitude > largest[c] ? magnitude : largest[c];
         }
       }
@@ -124,8 +125,8 @@ class RowBackward {
     const float* centres = floats(centre);
     const float* inv_stds = floats(float_inv_std);
     const float* offsets = floats(offset);
-    const float* values[K];
-    const float* grads[K];
+    const T* values[K];
+    const T* grads[K];
     for (int k = 0; k < K; ++k) {
       values[k] = x(row + k);
       grads[k] = grad_output(row + k);
@@ -192,8 +193,9 @@ class RowBackward {
     const double* sum_g = sums();
     const double* sum_gx = sum_g + width_;
     for (std::int64_t c = 0; c < a_.channels; ++c) {
-      if (a_.grad_weight) static_cast<T*>(a_.grad_weight)[c] = static_cast<T>(sum_gx[c]);
-      if (a_.grad_bias) static_cast<T*>(a_.grad_bias)[c] = static_cast<T>(sum_g[c]);
+      if (a_.grad_weight)
+        static_cast<wide<T>*>(a_.grad_weight)[c] = static_cast<wide<T>>(sum_gx[c]);
+      if (a_.grad_bias) static_cast<wide<T>*>(a_.grad_bias)[c] = static_cast<wide<T>>(sum_g[c]);
       doubles(mean_g)[c] = sum_g[c] * reciprocal();
       doubles(mean_gx)[c] = sum_gx[c] * reciprocal();
       doubles(factor)[c] = channel_factor(c);
@@ -203,7 +205,7 @@ class RowBackward {
   template <bool in_single>
   void write_rows() const {
     const Writing how =
-        writing_of(a_.grad_x, a_.channels, a_.grad_x_batch_stride * 4, a_.batch * a_.channels * 4);
+        writing_of<T>(a_.grad_x, a_.channels, a_.grad_x_batch_stride, a_.batch * a_.channels);
     for_each_row_tile(a_.batch, a_.channels,
                       [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
       if constexpr (in_single) {
@@ -234,9 +236,9 @@ class RowBackward {
   }
 
   void write_float(std::int64_t row, std::int64_t begin, std::int64_t count, Writing how) const {
-    const float* values = x(row) + begin;
-    const float* grads = grad_output(row) + begin;
-    float* out = static_cast<float*>(a_.grad_x) + row * a_.grad_x_batch_stride + begin;
+    const T* values = x(row) + begin;
+    const T* grads = grad_output(row) + begin;
+    T* out = static_cast<T*>(a_.grad_x) + row * a_.grad_x_batch_stride + begin;
     const float* channel = floats(0) + begin;
     const std::int64_t width = width_;
     const bool all = channels_in_float_ == a_.channels;
@@ -256,14 +258,13 @@ class RowBackward {
 
   // A group of channels of which some are done in double.
   __attribute__((noinline)) void write_mixed(std::int64_t row, std::int64_t begin, int count,
-                                             float_group single, float* out) const {
-    float in_single[group_size];
+                                             float_group single, T* out) const {
+    T in_single[group_size];
     T in_double[group_size];
     store_float(in_single, single);
     write_double(row, begin, count, in_double);
     for (int i = 0; i < count; ++i) {
-      out[i] =
-          floats(in_float)[begin + i] != 0.0f ? in_single[i] : static_cast<float>(in_double[i]);
+      out[i] = floats(in_float)[begin + i] != 0.0f ? in_single[i] : in_double[i];
     }
   }
 

@@ -80,13 +80,15 @@ class ChannelPass {
  public:
   ChannelPass(const Normaliser& n, double weight, double bias, Writing how)
       : n_(n), weight_(weight), bias_(bias), how_(how) {
-    if constexpr (sizeof(T) == 4) single_ = single_line(n, weight, bias);
+    if constexpr (suits_single<T>) single_ = single_line(n, weight, bias);
   }
 
   template <class Length>
   NORMDROP_LAMBDA_INLINE void run(const T* x, T* y, Length length) const {
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (suits_single<T>) {
       single_.usable ? run_in_single(x, y, length) : run_in_double(x, y, length);
+    } else if constexpr (is_narrow<T>) {
+      run_in_double(x, y, length);
     } else {
       n_.scale == 1.0 ? run_compensated<false>(x, y, length) : run_compensated<true>(x, y, length);
     }
@@ -94,7 +96,7 @@ class ChannelPass {
 
  private:
   template <class Length>
-  NORMDROP_LAMBDA_INLINE void run_in_single(const float* x, float* y, Length length) const {
+  NORMDROP_LAMBDA_INLINE void run_in_single(const T* x, T* y, Length length) const {
     const SingleLineGroups line{splat_float(single_.minus_centre), splat_float(single_.slope_high),
                                 splat_float(single_.slope_low), splat_float(single_.shift_high),
                                 splat_float(single_.shift_low)};
@@ -105,7 +107,7 @@ class ChannelPass {
   }
 
   template <class Length>
-  NORMDROP_LAMBDA_INLINE void run_in_double(const float* x, float* y, Length length) const {
+  NORMDROP_LAMBDA_INLINE void run_in_double(const T* x, T* y, Length length) const {
     const DoubleLine line = double_line(n_, weight_, bias_);
     const group minus_mean = splat(line.minus_mean);
     const group slope = splat(line.slope);
@@ -135,7 +137,7 @@ class ChannelPass {
   SingleLine single_{};
 };
 
-// float32: the lines of neighbouring channels as arrays, for rows of channels.
+// The lines of neighbouring channels as arrays, for rows of channels.
 class ChannelLines {
  public:
   explicit ChannelLines(std::int64_t channels)
@@ -172,9 +174,9 @@ class ChannelLines {
   }
 
   // Channels [begin, begin + count) of a row.
-  template <bool finite>
-  NORMDROP_LAMBDA_INLINE void write(const float* x, float* y, std::int64_t begin,
-                                    std::int64_t count, Writing how) const {
+  template <bool finite, class T>
+  NORMDROP_LAMBDA_INLINE void write(const T* x, T* y, std::int64_t begin, std::int64_t count,
+                                    Writing how) const {
     const float* lines = floats_.data() + begin;
     const std::int64_t width = width_;
     const bool all = all_in_single_;
@@ -191,7 +193,8 @@ class ChannelLines {
 
  private:
   // A group of channels of which some are done in double.
-  __attribute__((noinline)) void write_mixed(group x, float* y, std::int64_t channel, int count,
+  template <class T>
+  __attribute__((noinline)) void write_mixed(group x, T* y, std::int64_t channel, int count,
                                              float_group single) const {
     const double* at = doubles_.data() + channel;
     const float* usable = floats_.data() + 5 * width_ + channel;
@@ -199,7 +202,10 @@ class ChannelLines {
     float in_double[group_size];
     store_float(in_single, single);
     store(in_double, on_line(x, load(at), load(at + width_), load(at + 2 * width_)));
-    for (int i = 0; i < count; ++i) y[i] = usable[i] != 0.0f ? in_single[i] : in_double[i];
+    for (int i = 0; i < count; ++i) {
+      if (usable[i] == 0.0f) in_single[i] = in_double[i];
+    }
+    store_float(y, load_float(in_single), last_group{count});
   }
 
   std::int64_t channels_;

@@ -20,8 +20,9 @@ struct Block {
 // float32: each column's centre, from its first rows: the median of the means of every third row,
 // which one outlier cannot move. With at least 1 row in 4096 it lies within about 110 standard
 // deviations of the column's mean, which costs at most 14 of 53 bits.
-static inline void column_centres(const Block<float>& block, double* centre) {
-  const Block<float> in = block;
+template <class T>
+static inline void column_centres(const Block<T>& block, double* centre) {
+  const Block<T> in = block;
   const std::int64_t width = padded(in.columns);
   std::int64_t rows = in.rows / 4096 > 64 ? in.rows / 4096 : 64;
   rows = rows < in.rows ? rows : in.rows;
@@ -29,7 +30,7 @@ static inline void column_centres(const Block<float>& block, double* centre) {
   Scratch<double> sums(3 * width);
   for (std::int64_t j = 0; j < 3 * width; ++j) sums[j] = 0.0;
   for (std::int64_t r = 0; r < rows; ++r) {
-    const float* x = in.x + r * in.row_stride;
+    const T* x = in.x + r * in.row_stride;
     double* sum = sums.data() + r % parts_of_sample * width;
     for_each_group(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
       store(sum + j, load(sum + j) + load(x + j, extent));
@@ -50,8 +51,8 @@ static inline void column_centres(const Block<float>& block, double* centre) {
 }
 
 // Adds K rows to the columns' sums of deviations and of their squares.
-template <int K>
-NORMDROP_INLINE void add_deviations(const float* x, std::int64_t row_stride, std::int64_t columns,
+template <int K, class T>
+NORMDROP_INLINE void add_deviations(const T* x, std::int64_t row_stride, std::int64_t columns,
                                     const double* centre, double* total, double* square) {
   for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
     const group centres = load(centre + j);
@@ -70,10 +71,11 @@ NORMDROP_INLINE void add_deviations(const float* x, std::int64_t row_stride, std
 
 // total and square hold padded(columns) doubles each. Blocks of 64 rows are summed apart and then
 // added, the totals with their rounding errors: a long column does not lose digits.
-static inline void column_deviations(const Block<float>& block, const double* centre, double* total,
+template <class T>
+static inline void column_deviations(const Block<T>& block, const double* centre, double* total,
                                      double* square) {
   constexpr std::int64_t rows_of_block = 64;
-  const Block<float> in = block;
+  const Block<T> in = block;
   const std::int64_t width = padded(in.columns);
   Scratch<double> scratch(3 * width);
   double* block_total = scratch.data();
@@ -83,7 +85,7 @@ static inline void column_deviations(const Block<float>& block, const double* ce
   for (std::int64_t first = 0; first < in.rows; first += rows_of_block) {
     const std::int64_t end = in.rows - first < rows_of_block ? in.rows : first + rows_of_block;
     for (std::int64_t j = 0; j < 2 * width; ++j) block_total[j] = 0.0;
-    const float* x = in.x + first * in.row_stride;
+    const T* x = in.x + first * in.row_stride;
     std::int64_t r = first;
     for (; r + 8 <= end; r += 8, x += 8 * in.row_stride) {
       add_deviations<8>(x, in.row_stride, in.columns, centre, block_total, block_square);
@@ -107,7 +109,8 @@ NORMDROP_INLINE Moments moments_about(double count, double centre, double total,
   return {count, two_sum(centre, offset), squares_about_mean(square, total, offset)};
 }
 
-static inline void column_moments(const Block<float>& in, double* scratch, Moments* out) {
+template <class T>
+static inline void column_moments(const Block<T>& in, double* scratch, Moments* out) {
   const std::int64_t width = padded(in.columns);
   column_centres(in, scratch);
   column_deviations(in, scratch, scratch + width, scratch + 2 * width);
@@ -188,7 +191,7 @@ class ColumnNormalisers {
   template <class T>
   void set(std::int64_t j, const Normaliser& n) {
     values_[j] = -n.mean.high;
-    values_[width_ + j] = sizeof(T) == 4 ? -n.mean.low * n.inv_std.high : -n.mean.low;
+    values_[width_ + j] = is_narrow<T> ? -n.mean.low * n.inv_std.high : -n.mean.low;
     values_[2 * width_ + j] = n.inv_std.high;
     values_[3 * width_ + j] = n.inv_std.low;
     values_[4 * width_ + j] = n.scale;

@@ -9,14 +9,12 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/philox_words.h"
 #include "cpu/parallel.h"
-#include "cpu/simd_float.h"
+#include "cpu/simd_half.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
 
 constexpr std::int64_t block_elements = 16384;
-
-using u32 = std::uint32_t __attribute__((vector_size(vector_bytes)));
 
 // Calls body(begin, end) for blocks of elements. All boundaries but the ends lie `shift` elements
 // behind a multiple of the block size.
@@ -31,11 +29,12 @@ NORMDROP_INLINE void for_each_block(std::int64_t count, std::int64_t shift, Body
                [&](std::int64_t block) { body(boundary(block), boundary(block + 1)); });
 }
 
-// Calls body(offset, count, words) for pieces of [begin, end); words[k] is that of offset + k.
+// Calls body(offset, count, words) for pieces of [begin, end); words[k] is that of offset + k. A last
+// group of them may be read beyond the words that there are.
 template <class Body>
 NORMDROP_INLINE void for_each_piece(const DropoutDraw& draw, const PhiloxKeys& keys,
                                     std::int64_t begin, std::int64_t end, Body&& body) {
-  alignas(64) std::uint32_t words[words_at_once];
+  alignas(64) std::uint32_t words[words_at_once + group_size];
   for (std::int64_t i = begin; i < end;) {
     const std::uint64_t index = draw.first_index + static_cast<std::uint64_t>(i);
     const std::int64_t skip = static_cast<std::int64_t>(index % 4);
@@ -53,7 +52,7 @@ struct Apply {
   const T* x = static_cast<const T*>(a.x);
   T* y = static_cast<T*>(a.y);
   std::uint32_t last_kept = static_cast<std::uint32_t>(a.draw.threshold - 1);
-  T scale = static_cast<T>(a.scale);
+  wide<T> scale = static_cast<wide<T>>(a.scale);
   PhiloxKeys keys = philox_keys(a.draw.seed, a.draw.call);
 
   // Making words leaves memory idle for longer than the processor looks ahead.
@@ -74,30 +73,49 @@ struct Apply {
                    [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
                        NORMDROP_LAMBDA_INLINE {
       prefetch<false>(i);
+      if constexpr (half_type<T>) {
+        half_piece(i, count, words);
+      } else {
 #pragma omp simd
-      for (std::int64_t k = 0; k < count; ++k) {
-        const T product = x[i + k] * scale;
-        y[i + k] = words[k] <= last_kept ? product : T(0);
+        for (std::int64_t k = 0; k < count; ++k) {
+          const T product = x[i + k] * scale;
+          y[i + k] = words[k] <= last_kept ? product : T(0);
+        }
       }
     });
   }
 
-  // float32, from an element on whose index is a multiple of 4: words stay in registers.
+  // The product is rounded to float32 and then to the type that is stored, as everywhere.
+  NORMDROP_LAMBDA_INLINE void half_piece(std::int64_t begin, std::int64_t count,
+                                         const std::uint32_t* words) const {
+    const u32 limit = last_kept - u32{};
+    const float_group scales = splat_float(scale);
+    for_each_group(count, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
+      float_group kept = load_float(x + begin + k, extent) * scales;
+      NORMDROP_EACH_FLOAT_PART {
+        u32 word;
+        std::memcpy(&word, words + k + p * float_lanes, sizeof word);
+        kept.part[p] = word <= limit ? kept.part[p] : f32{};
+      }
+      store_float(y + begin + k, kept, extent);
+    });
+  }
+
+  // Not float64; from an element on whose index is a multiple of 4: words stay in registers.
   template <bool streaming>
   void vectors(std::int64_t begin, std::int64_t end) const {
     const u32 limit = last_kept - u32{};
-    const f32 scales = static_cast<float>(scale) - f32{};
+    const f32 scales = scale - f32{};
     std::int64_t i = begin;
     for (; i + words_at_once <= end; i += words_at_once) {
       prefetch<streaming>(i);
       philox_words(draw_index(i), keys, [&](int offset, u64 words) NORMDROP_LAMBDA_INLINE {
-        f32 value;
-        std::memcpy(&value, x + i + offset, sizeof value);
-        const f32 kept = reinterpret_cast<u32>(words) <= limit ? value * scales : f32{};
+        const f32 product = load_vector(x + i + offset) * scales;
+        const f32 kept = reinterpret_cast<u32>(words) <= limit ? product : f32{};
         if constexpr (streaming) {
-          stream_vector(reinterpret_cast<float*>(y + i + offset), kept);
+          stream_vector(y + i + offset, kept);
         } else {
-          std::memcpy(y + i + offset, &kept, sizeof kept);
+          store_vector(y + i + offset, kept);
         }
       });
     }
@@ -119,10 +137,10 @@ void run(const Dropout& a) {
     return;
   }
   const Apply<T> apply{a};
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (is_narrow<T>) {
     // Blocks begin at a whole Philox block, and where the output is streamed, on a cache line.
     const auto to_block = static_cast<std::int64_t>(-a.draw.first_index % 4);
-    const Writing how = writing_of(a.y, a.count, 0, a.count * 4);
+    const Writing how = writing_of<T>(a.y, a.count, 0, a.count);
     const bool streaming = how.streaming && a.x != a.y && how.head % 4 == to_block;
     const std::int64_t shift = streaming ? how.head : to_block;
     for_each_block(a.count, shift, [&](std::int64_t begin, std::int64_t end) {

@@ -58,7 +58,8 @@ NORMDROP_INLINE FloatSlopes float_slopes(const FloatStats& stats, double inv_std
 
 // Whether the largest of the first values keeps all rounding above underflow and products in range.
 // Without branches on values: this is asked of every row.
-NORMDROP_INLINE bool has_ordinary_size(const float* values, std::int64_t length) {
+template <class T>
+NORMDROP_INLINE bool has_ordinary_size(const T* values, std::int64_t length) {
   using bits = int __attribute__((vector_size(vector_bytes)));
   const float_group zero{};
   float_group largest{};
@@ -86,9 +87,9 @@ NORMDROP_INLINE bool has_ordinary_size(const float* values, std::int64_t length)
 // Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.
 class FloatSums {
  public:
-  template <bool has_weight, class Length>
-  NORMDROP_LAMBDA_INLINE void add_run(const float* x, const float* grad, const float* weight,
-                                      Length run, const FloatStats& stats) {
+  template <bool has_weight, class T, class Length>
+  NORMDROP_LAMBDA_INLINE void add_run(const T* x, const T* grad, const float* weight, Length run,
+                                      const FloatStats& stats) {
     if constexpr (Length::is_short) {
       make_room((Length::groups + 1) / 2);
       for_each_group(run, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
@@ -118,8 +119,8 @@ class FloatSums {
     terms_ += terms;
   }
 
-  template <bool has_weight, class Extent>
-  NORMDROP_LAMBDA_INLINE void add_term(const float* x, const float* grad, const float* weight,
+  template <bool has_weight, class T, class Extent>
+  NORMDROP_LAMBDA_INLINE void add_term(const T* x, const T* grad, const float* weight,
                                        std::int64_t i, Extent extent, std::int64_t which,
                                        const FloatStats& stats) {
     float_group value = load_float(grad + i, extent);
@@ -131,8 +132,8 @@ class FloatSums {
     sum_gx_[which] = multiply_add(value, xh, sum_gx_[which]);
   }
 
-  template <bool has_weight>
-  NORMDROP_LAMBDA_INLINE void add_block(const float* x, const float* grad, const float* weight,
+  template <bool has_weight, class T>
+  NORMDROP_LAMBDA_INLINE void add_block(const T* x, const T* grad, const float* weight,
                                         std::int64_t count, const FloatStats& stats) {
     std::int64_t i = 0;
     for (; i + 2 * group_size <= count; i += 2 * group_size) {

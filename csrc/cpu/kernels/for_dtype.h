@@ -1,7 +1,7 @@
 // From the dtype of a call to the element type of a kernel.
 #pragma once
 
-#include "cpu/simd.h"
+#include "cpu/simd_half.h"
 #include "ops/dtype.h"
 
 namespace normdrop::NORMDROP_ISA {
@@ -14,8 +14,10 @@ NORMDROP_INLINE void for_dtype(DType dtype, Body&& body) {
       return body(float());
     case DType::float64:
       return body(double());
-    default:
-      return;
+    case DType::float16:
+      return body(float16());
+    case DType::bfloat16:
+      return body(bfloat16());
   }
 }
 

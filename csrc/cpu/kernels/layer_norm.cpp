@@ -8,9 +8,9 @@
 // Sums are double; float32 rows of ordinary size take single precision for what is written, with
 //   the roundings that matter carried along (normalise.h, float_backward.h).
 #include "cpu/kernels/columns.h"
-#include "cpu/kernels/for_dtype.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/layer_norm_backward.h"
+#include "cpu/kernels/parameters.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
@@ -23,14 +23,14 @@ void report(const LayerNormForward& a, std::int64_t index, const Normaliser& n) 
 
 // float32 rows of one chunk: the scalars of several rows at once, so that their divisions and
 // square roots overlap. A row's bits do not depend on which rows share its batch.
-template <class Length>
+template <class T, class Length>
 NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t first,
                                       std::int64_t rows, Length length, Writing how) {
   constexpr int most = cpu::tuning::short_rows_at_once;
   const float* weight = static_cast<const float*>(a.weight);
   const float* bias = static_cast<const float*>(a.bias);
-  const float* x = static_cast<const float*>(a.x) + first * a.x_outer_stride;
-  float* y = static_cast<float*>(a.y) + first * a.y_outer_stride;
+  const T* x = static_cast<const T*>(a.x) + first * a.x_outer_stride;
+  T* y = static_cast<T*>(a.y) + first * a.y_outer_stride;
   const std::int64_t x_stride = a.x_outer_stride;
   const std::int64_t y_stride = a.y_outer_stride;
   double centre[most] = {};
@@ -41,7 +41,7 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
     // the lines that are.
     if (how.head > 0) __builtin_prefetch(y + r * y_stride + length.length, 1);
     const DeviationSums sums =
-        deviation_sums<false>(Runs<float>{x + r * x_stride, 1, length.length, 0}, length);
+        deviation_sums<false>(Runs<T>{x + r * x_stride, 1, length.length, 0}, length);
     centre[r] = sums.centre;
     total[r] = sums.total;
     square[r] = sums.square;
@@ -63,50 +63,53 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
     for (std::int64_t r = 0; r < rows; ++r) finish_row(r);
   }
   for (std::int64_t r = 0; r < rows; ++r) {
-    const float* from = x + r * x_stride;
-    float* to = y + r * y_stride;
+    const T* from = x + r * x_stride;
+    T* to = y + r * y_stride;
     const SingleNormaliser single = single_normaliser({centre[r], offset[r]}, inv_std[r]);
     Normaliser n{{centre[r], offset[r]}, {inv_std[r], 0.0}, var[r], 1.0};
     if (__builtin_expect(!is_finite(var[r]), 0)) {
-      n = normaliser_of(Runs<float>{from, 1, length.length, 0}, a.eps);
+      n = normaliser_of(Runs<T>{from, 1, length.length, 0}, a.eps);
     }
-    report<float>(a, first + r, n);
-    if (single.usable && is_finite(var[r])) {
-      normalise_run_in_single(from, to, length, single, weight, bias, how);
-    } else {
-      normalise_run(from, to, length.length, n, weight, bias, how);
+    report<T>(a, first + r, n);
+    if constexpr (suits_single<T>) {
+      if (single.usable && is_finite(var[r])) {
+        normalise_run_in_single(from, to, length, single, weight, bias, how);
+        continue;
+      }
     }
+    normalise_run(from, to, length.length, n, weight, bias, how);
   }
 }
 
+template <class T>
 Writing writing_of_rows(const LayerNormForward& a) {
-  if (a.dtype != DType::float32) return {};
-  return writing_of(a.y, a.reduced, a.y_outer_stride * 4, a.outer * a.reduced * 4);
+  return writing_of<T>(a.y, a.reduced, a.y_outer_stride, a.outer * a.reduced);
 }
 
+template <class T>
 void forward_short_rows(const LayerNormForward& a) {
   const std::int64_t fitting = cpu::tuning::short_rows_elements / a.reduced;
   const std::int64_t most = cpu::tuning::short_rows_at_once;
   const std::int64_t per_task = fitting < 1 ? 1 : (fitting < most ? fitting : most);
   const std::int64_t tasks = (a.outer + per_task - 1) / per_task;
-  const Writing how = writing_of_rows(a);
-  with_length<false>(a.reduced, [&](auto length) {
+  const Writing how = writing_of_rows<T>(a);
+  with_length_of<T, false>(a.reduced, [&](auto length) {
     parallel_for(tasks, a.reduced * per_task, [&](std::int64_t task) {
       const std::int64_t first = task * per_task;
-      forward_few_rows(a, first, a.outer - first < per_task ? a.outer - first : per_task, length,
-                       how);
+      const std::int64_t left = a.outer - first;
+      forward_few_rows<T>(a, first, left < per_task ? left : per_task, length, how);
     });
   });
 }
 
 template <class T>
 void forward_rows(const LayerNormForward& a) {
-  const T* weight = static_cast<const T*>(a.weight);
-  const T* bias = static_cast<const T*>(a.bias);
-  if constexpr (sizeof(T) == 4) {
-    if (a.reduced <= chunk_elements<T>) return forward_short_rows(a);
+  const wide<T>* weight = static_cast<const wide<T>*>(a.weight);
+  const wide<T>* bias = static_cast<const wide<T>*>(a.bias);
+  if constexpr (is_narrow<T>) {
+    if (a.reduced <= chunk_elements<T>) return forward_short_rows<T>(a);
   }
-  const Writing how = writing_of_rows(a);
+  const Writing how = writing_of_rows<T>(a);
   parallel_for(a.outer, a.reduced, [&](std::int64_t row) {
     const T* x = static_cast<const T*>(a.x) + row * a.x_outer_stride;
     T* y = static_cast<T*>(a.y) + row * a.y_outer_stride;
@@ -134,9 +137,9 @@ void forward_chunks(const LayerNormForward& a) {
     normalisers[row] = finish(moments, row_runs(row), a.eps);
     report<T>(a, row, normalisers[row]);
   }
-  const T* weight = static_cast<const T*>(a.weight);
-  const T* bias = static_cast<const T*>(a.bias);
-  const Writing how = writing_of_rows(a);
+  const wide<T>* weight = static_cast<const wide<T>*>(a.weight);
+  const wide<T>* bias = static_cast<const wide<T>*>(a.bias);
+  const Writing how = writing_of_rows<T>(a);
   parallel_for(a.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
     const std::int64_t row = task / plan.chunks;
     const std::int64_t begin = task % plan.chunks * plan.length_per_chunk;
@@ -165,8 +168,8 @@ void forward_tile(const LayerNormForward& a, std::int64_t outer, std::int64_t be
                   std::int64_t columns) {
   const T* x = static_cast<const T*>(a.x) + outer * a.x_outer_stride + begin;
   T* y = static_cast<T*>(a.y) + outer * a.y_outer_stride + begin;
-  const T* weight = static_cast<const T*>(a.weight);
-  const T* bias = static_cast<const T*>(a.bias);
+  const wide<T>* weight = static_cast<const wide<T>*>(a.weight);
+  const wide<T>* bias = static_cast<const wide<T>*>(a.bias);
   Scratch<double> scratch(column_scratch_size(columns));
   Scratch<Moments> moments(columns);
   column_moments(Block<T>{x, a.reduced, columns, a.inner}, scratch.data(), moments.data());
@@ -221,7 +224,7 @@ void backward_rows(const LayerNormBackward& a) {
   const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * width;  // float64: and their errors
   Scratch<double> partial(parameters ? slots.count * per_slot : 0);
   bool weight_suits_float = true;
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (suits_single<T>) {
     weight_suits_float =
         a.weight == nullptr || has_ordinary_size(static_cast<const float*>(a.weight), a.reduced);
   }
@@ -244,9 +247,10 @@ void backward_rows(const LayerNormBackward& a) {
     if (parameters) fold_errors<T>(grad_weight, 2 * width, 2 * width);
   });
   if (parameters) {
-    merge_slots(partial.data(), slots.count, per_slot, a.reduced, static_cast<T*>(a.grad_weight));
+    merge_slots(partial.data(), slots.count, per_slot, a.reduced,
+                static_cast<wide<T>*>(a.grad_weight));
     merge_slots(partial.data() + width, slots.count, per_slot, a.reduced,
-                static_cast<T*>(a.grad_bias));
+                static_cast<wide<T>*>(a.grad_bias));
   }
 }
 
@@ -278,11 +282,11 @@ void backward_long_rows(const LayerNormBackward& a) {
                                                 accumulators, accumulators + width);
     }
     fold_errors<T>(accumulators, 2 * width, 2 * width);
-    T* grad_weight = static_cast<T*>(a.grad_weight);
-    T* grad_bias = static_cast<T*>(a.grad_bias);
+    wide<T>* grad_weight = static_cast<wide<T>*>(a.grad_weight);
+    wide<T>* grad_bias = static_cast<wide<T>*>(a.grad_bias);
     for (std::int64_t j = 0; j < length; ++j) {
-      if (grad_weight) grad_weight[begin + j] = static_cast<T>(accumulators[j]);
-      if (grad_bias) grad_bias[begin + j] = static_cast<T>(accumulators[width + j]);
+      if (grad_weight) grad_weight[begin + j] = static_cast<wide<T>>(accumulators[j]);
+      if (grad_bias) grad_bias[begin + j] = static_cast<wide<T>>(accumulators[width + j]);
     }
   });
 }
@@ -294,7 +298,7 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
   const T* x = static_cast<const T*>(a.x) + outer * a.x_outer_stride + begin;
   const T* dy = static_cast<const T*>(a.grad_output) + outer * a.grad_output_outer_stride + begin;
   T* dx = static_cast<T*>(a.grad_x) + outer * a.grad_x_outer_stride + begin;
-  const T* weight = static_cast<const T*>(a.weight);
+  const wide<T>* weight = static_cast<const wide<T>*>(a.weight);
   const std::int64_t width = padded(columns);
   const std::int64_t inner = a.inner;
   const std::int64_t reduced = a.reduced;
@@ -361,17 +365,17 @@ void backward_columns(const LayerNormBackward& a) {
   });
   if (parameters) {
     merge_slots(partial.data(), slots.count, 2 * a.reduced, a.reduced,
-                static_cast<T*>(a.grad_weight));
+                static_cast<wide<T>*>(a.grad_weight));
     merge_slots(partial.data() + a.reduced, slots.count, 2 * a.reduced, a.reduced,
-                static_cast<T*>(a.grad_bias));
+                static_cast<wide<T>*>(a.grad_bias));
   }
 }
 
 template <class T>
 void backward(const LayerNormBackward& a) {
   if (a.outer == 0 || a.inner == 0 || a.reduced == 0) {
-    fill_zero(static_cast<T*>(a.grad_weight), a.grad_weight ? a.reduced : 0);
-    fill_zero(static_cast<T*>(a.grad_bias), a.grad_bias ? a.reduced : 0);
+    fill_zero(static_cast<wide<T>*>(a.grad_weight), a.grad_weight ? a.reduced : 0);
+    fill_zero(static_cast<wide<T>*>(a.grad_bias), a.grad_bias ? a.reduced : 0);
     return;
   }
   if (a.inner != 1) return backward_columns<T>(a);
@@ -381,12 +385,16 @@ void backward(const LayerNormBackward& a) {
 
 }  // namespace
 
-void layer_norm_forward(const LayerNormForward& a) {
-  for_dtype(a.dtype, [&](auto element) { forward<decltype(element)>(a); });
+void layer_norm_forward(const LayerNormForward& arguments) {
+  with_wide_parameters(arguments, arguments.reduced, [](const LayerNormForward& a) {
+    for_dtype(a.dtype, [&](auto element) { forward<decltype(element)>(a); });
+  });
 }
 
-void layer_norm_backward(const LayerNormBackward& a) {
-  for_dtype(a.dtype, [&](auto element) { backward<decltype(element)>(a); });
+void layer_norm_backward(const LayerNormBackward& arguments) {
+  with_wide_gradients(arguments, arguments.reduced, [](const LayerNormBackward& a) {
+    for_dtype(a.dtype, [&](auto element) { backward<decltype(element)>(a); });
+  });
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -45,7 +45,7 @@ struct RowsBackward {
   __attribute__((always_inline)) RowSums row_sums(std::int64_t begin, std::int64_t length) const {
     const T* x = at(a.x, a.x_outer_stride, first) + begin;
     const T* dy = at(a.grad_output, a.grad_output_outer_stride, first) + begin;
-    const T* weight = has_weight ? static_cast<const T*>(a.weight) + begin : nullptr;
+    const wide<T>* weight = has_weight ? static_cast<const wide<T>*>(a.weight) + begin : nullptr;
     const group mean = splat(a.mean[first]);
     const group inv_std = splat(a.inv_std[first]);
     running_sums<T> sum_g{};
@@ -62,9 +62,9 @@ struct RowsBackward {
 
   // Whether this row may take the passes in single precision.
   FloatStats stats() const {
-    if constexpr (sizeof(T) == 8) return {0.0f, 0.0f, 0.0f, false};
-    FloatStats stats = float_stats(a.mean[first], a.inv_std[first]);
-    if constexpr (sizeof(T) == 4) {
+    FloatStats stats{0.0f, 0.0f, 0.0f, false};
+    if constexpr (suits_single<T>) {
+      stats = float_stats(a.mean[first], a.inv_std[first]);
       stats.usable =
           stats.usable && weight_suits_float &&
           has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first), a.reduced);
@@ -74,9 +74,9 @@ struct RowsBackward {
 
   RowSums float_sums(std::int64_t begin, std::int64_t length, const FloatStats& stats) const {
     FloatSums sums;
-    if constexpr (sizeof(T) == 4) {
-      const float* x = at(a.x, a.x_outer_stride, first) + begin;
-      const float* grad = at(a.grad_output, a.grad_output_outer_stride, first) + begin;
+    if constexpr (suits_single<T>) {
+      const T* x = at(a.x, a.x_outer_stride, first) + begin;
+      const T* grad = at(a.grad_output, a.grad_output_outer_stride, first) + begin;
       const float* weight = static_cast<const float*>(a.weight);
       if (weight != nullptr) {
         sums.template add_run<true>(x, grad, weight + begin, any_length{length}, stats);
@@ -105,7 +105,7 @@ struct RowsBackward {
                                                     const RowSums* sums, double* grad_weight,
                                                     double* grad_bias) const {
     const double reciprocal = 1.0 / static_cast<double>(a.reduced);
-    const T* weight = has_weight ? static_cast<const T*>(a.weight) + begin : nullptr;
+    const wide<T>* weight = has_weight ? static_cast<const wide<T>*>(a.weight) + begin : nullptr;
     const RowPointers<K> rows(*this, begin);
     group mean[K];
     group inv_std[K];
@@ -150,7 +150,7 @@ struct RowsBackward {
     const float* weight = static_cast<const float*>(a.weight);
     const RowPointers<K> rows(*this, 0);
     const Writing how =
-        writing_of(a.grad_x, a.reduced, a.grad_x_outer_stride * 4, a.outer * a.reduced * 4);
+        writing_of<T>(a.grad_x, a.reduced, a.grad_x_outer_stride, a.outer * a.reduced);
     float_group centre[K];
     float_group inv_std[K];
     float_group offset[K];
@@ -206,7 +206,7 @@ struct RowsBackward {
     RowSums sum[K];
     FloatStats stats[K];
     FloatSlopes slopes[K];
-    bool all_float = sizeof(T) == 4;
+    bool all_float = suits_single<T>;
     for (int k = 0; k < K; ++k) {
       const RowsBackward row{a, first + k, weight_suits_float};
       stats[k] = row.stats();
@@ -215,12 +215,12 @@ struct RowsBackward {
       if (!slopes[k].usable) sum[k] = row.sums(0, a.reduced);
       all_float = all_float && slopes[k].usable;
     }
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (suits_single<T>) {
       if (all_float) return write_float<K>(stats, slopes, grad_weight, grad_bias);
     }
     for (int k = 0; k < K; ++k) {
       const RowsBackward row{a, first + k, weight_suits_float};
-      if constexpr (sizeof(T) == 4) {
+      if constexpr (suits_single<T>) {
         if (slopes[k].usable) {
           row.template write_float<1>(&stats[k], &slopes[k], grad_weight, grad_bias);
           continue;

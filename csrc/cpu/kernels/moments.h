@@ -1,7 +1,7 @@
 // Mean and sum of squared deviations of runs of elements, to about 2^-50 relative to the standard
 // deviation (not to the mean), and what a normalising pass needs of them.
 //
-// float32: doubles hold every element and difference; deviations are taken from a centre (one of the
+// float32, float16, bfloat16: doubles hold every element and difference; deviations are taken from a centre (one of the
 //   first elements) in one pass, and the centre's distance from the mean is taken out.
 // float64: the mean is summed in double-double, then a second pass takes the deviations.
 // A run longer than a chunk is cut by its shape; chunks are merged in order.
@@ -9,6 +9,7 @@
 
 #include "cpu/kernels/double_double.h"
 #include "cpu/parallel.h"
+#include "cpu/simd_half.h"
 #include "cpu/tuning.h"
 
 namespace normdrop::NORMDROP_ISA {
@@ -39,13 +40,14 @@ NORMDROP_INLINE group rescale(group value, double scale) {
 // for the rows that begin with more of them.
 template <bool scaled, class T>
 NORMDROP_INLINE double centre_of(const Runs<T>& in) {
-  T centre = in.x[0];
+  wide<T> centre = value_of(in.x[0]);
   if (in.length * in.runs >= 3) {
-    const T a = in.x[in.length > 1 ? 1 : in.stride];
-    const T b = in.x[in.length > 2 ? 2 : (in.length > 1 ? in.stride : 2 * in.stride)];
-    const T low = a < centre ? a : centre;
-    const T high = a < centre ? centre : a;
-    const T below_high = b < high ? b : high;
+    const wide<T> a = value_of(in.x[in.length > 1 ? 1 : in.stride]);
+    const wide<T> b =
+        value_of(in.x[in.length > 2 ? 2 : (in.length > 1 ? in.stride : 2 * in.stride)]);
+    const wide<T> low = a < centre ? a : centre;
+    const wide<T> high = a < centre ? centre : a;
+    const wide<T> below_high = b < high ? b : high;
     centre = low < below_high ? below_high : low;
   }
   const double value = static_cast<double>(centre);
@@ -59,14 +61,14 @@ struct DeviationSums {
   double square;
 };
 
-template <bool scaled, class Length>
-NORMDROP_INLINE DeviationSums deviation_sums_about(const Runs<float>& in, Length length,
+template <bool scaled, class T, class Length>
+NORMDROP_INLINE DeviationSums deviation_sums_about(const Runs<T>& in, Length length,
                                                    double centre) {
   const group minus_centre = splat(-centre);
   group deviation = splat(0.0);
   group square = splat(0.0);
   for (std::int64_t r = 0; r < in.runs; ++r) {
-    const float* x = in.x + r * in.stride;
+    const T* x = in.x + r * in.stride;
     for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const group d = keep(rescale<scaled>(load(x + i, extent), in.scale) + minus_centre, extent);
       deviation = add_by_fma(d, deviation);
@@ -76,16 +78,16 @@ NORMDROP_INLINE DeviationSums deviation_sums_about(const Runs<float>& in, Length
   return {centre, sum_of_lanes(deviation), sum_of_lanes(square)};
 }
 
-template <bool scaled>
-static __attribute__((noinline)) DeviationSums deviation_sums_again(const Runs<float>& in,
+template <bool scaled, class T>
+static __attribute__((noinline)) DeviationSums deviation_sums_again(const Runs<T>& in,
                                                                     double centre) {
   return deviation_sums_about<scaled>(in, any_length{in.length}, centre);
 }
 
 // From a centre that turns out to lie over 4 standard deviations off, the sums are taken again from
 // the mean: elements next to the mean would notice the digits that the long way there costs.
-template <bool scaled, class Length>
-NORMDROP_INLINE DeviationSums deviation_sums(const Runs<float>& in, Length length) {
+template <bool scaled, class T, class Length>
+NORMDROP_INLINE DeviationSums deviation_sums(const Runs<T>& in, Length length) {
   const DeviationSums sums = deviation_sums_about<scaled>(in, length, centre_of<scaled>(in));
   const double count = static_cast<double>(in.runs * in.length);
   if (__builtin_expect(17.0 * sums.total * sums.total > 16.0 * count * sums.square, 0)) {
@@ -100,8 +102,8 @@ NORMDROP_INLINE double squares_about_mean(double square, double total, double of
   return squares < 0.0 ? 0.0 : squares;
 }
 
-template <bool scaled>
-NORMDROP_INLINE Moments chunk_moments(const Runs<float>& in) {
+template <bool scaled, class T>
+NORMDROP_INLINE Moments chunk_moments(const Runs<T>& in) {
   const DeviationSums sums = deviation_sums<scaled>(in, any_length{in.length});
   const double count = static_cast<double>(in.runs * in.length);
   const double offset = sums.total / count;
@@ -273,7 +275,7 @@ static double plain_mean(const Runs<T>& in) {
   double sum = 0.0;
   for (std::int64_t r = 0; r < in.runs; ++r) {
     for (std::int64_t i = 0; i < in.length; ++i) {
-      sum += static_cast<double>(in.x[r * in.stride + i]) * in.scale;
+      sum += static_cast<double>(value_of(in.x[r * in.stride + i])) * in.scale;
     }
   }
   return sum / static_cast<double>(in.runs * in.length);
@@ -283,7 +285,7 @@ template <class T>
 static Normaliser finish(const Moments& moments, const Runs<T>& in, double eps) {
   const bool finite = is_finite(moments.sum_of_squares) && is_finite(moments.mean.high);
   const Normaliser plain = normaliser(moments, eps, 1.0);
-  if (finite && (sizeof(T) == 4 || plain.var >= smallest_safe_variance)) return plain;
+  if (finite && (is_narrow<T> || plain.var >= smallest_safe_variance)) return plain;
   Runs<T> scaled_runs = in;
   if constexpr (sizeof(T) == 8) {
     scaled_runs.scale = finite ? grow : shrink;

@@ -25,14 +25,14 @@ struct NormaliserGroups {
 
 template <class T>
 NORMDROP_INLINE NormaliserGroups groups_of(const Normaliser& n) {
-  const double low = sizeof(T) == 4 ? n.mean.low * n.inv_std.high : n.mean.low;
+  const double low = is_narrow<T> ? n.mean.low * n.inv_std.high : n.mean.low;
   return {splat(-n.mean.high), splat(-low), splat(n.inv_std.high), splat(n.inv_std.low)};
 }
 
 // With `finite`, as in training, no x^ is inf: what such a high part lacks would be NaN.
 template <class T, bool finite = true>
 NORMDROP_INLINE normalised normalise(group x, const NormaliserGroups& n) {
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (is_narrow<T>) {
     const group near = add_by_fma(x, n.minus_mean_high);
     return {multiply_add(near, n.inv_std_high, n.minus_mean_low), group{}};
   }
@@ -80,7 +80,8 @@ NORMDROP_INLINE void for_parameters(bool weight, bool bias, Body&& body) {
 // A run with a weight and a bias for each element; either may be null.
 template <bool scaled, class T>
 NORMDROP_INLINE void normalise_run_in_double(const T* x, T* y, std::int64_t length,
-                                             const Normaliser& n, const T* weight, const T* bias) {
+                                             const Normaliser& n, const wide<T>* weight,
+                                             const wide<T>* bias) {
   const NormaliserGroups groups = groups_of<T>(n);
   for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
     for_each_group(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
@@ -114,8 +115,8 @@ NORMDROP_INLINE SingleNormaliser single_normaliser(double_double mean, double in
 }
 
 // x^ = (x - centre) * inv_std + offset as a sum of two floats; y with one closing multiply-add.
-template <class Length>
-NORMDROP_INLINE void normalise_run_in_single(const float* x, float* y, Length length,
+template <class T, class Length>
+NORMDROP_INLINE void normalise_run_in_single(const T* x, T* y, Length length,
                                              const SingleNormaliser& n, const float* weight,
                                              const float* bias, Writing how) {
   const float_group minus_centre = splat_float(-n.centre);
@@ -144,8 +145,8 @@ NORMDROP_INLINE void normalise_run_in_single(const float* x, float* y, Length le
 
 template <class T>
 NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
-                                   const T* weight, const T* bias, Writing how) {
-  if constexpr (sizeof(T) == 4) {
+                                   const wide<T>* weight, const wide<T>* bias, Writing how) {
+  if constexpr (suits_single<T>) {
     const SingleNormaliser single = single_normaliser(n.mean, n.inv_std.high);
     if (single.usable) {
       return normalise_run_in_single(x, y, any_length{length}, single, weight, bias, how);

@@ -23,12 +23,13 @@ def batch_norm(
 
     Parameters
     ----------
-    x : ndarray of float32 or float64
+    x : ndarray of float16, bfloat16, float32 or float64
         At least 2 axes, any strides.
     running_mean, running_var : ndarray of float32 or float64, shape (C,)
         Population statistics of each channel.
     weight, bias : ndarray, shape (C,), optional
-        Scale and shift; dtype of ``x``. Either may be left out.
+        Scale and shift. Both have the dtype of ``x``, or both float32 where ``x`` is float16 or
+        bfloat16. Either may be left out.
     channel_axis : int, default 1
         The axis of channels: 1 covers (N, C), (N, C, L) and NCHW; -1 covers NHWC.
     eps : float, default 1e-5
@@ -136,6 +137,7 @@ def batch_norm_backward(
     -------
     Gradients
         ``(x, weight, bias)``; ``weight`` is None without a weight, ``bias`` with ``bias=False``.
+        Those of the parameters have the dtype of ``weight``, and of ``x`` without one.
 
     Examples
     --------

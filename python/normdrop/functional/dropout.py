@@ -139,7 +139,7 @@ def dropout(
 
     Parameters
     ----------
-    x : ndarray of float32 or float64
+    x : ndarray of float16, bfloat16, float32 or float64
         Any shape, any strides.
     p : float, default 0.5
         Probability of dropping, 0 to 1. 0 gives an equal copy, 1 gives zeros.
@@ -219,7 +219,7 @@ def dropout_backward(
 
     Parameters
     ----------
-    grad_output : ndarray of float32 or float64
+    grad_output : ndarray of float16, bfloat16, float32 or float64
         Gradient of the loss with respect to ``y``; the shape of the mask, any strides.
     mask : DropoutMask
         What :func:`dropout_forward` returned.

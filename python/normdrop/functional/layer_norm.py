@@ -24,10 +24,11 @@ def layer_norm(
 
     Parameters
     ----------
-    x : ndarray of float32 or float64
+    x : ndarray of float16, bfloat16, float32 or float64
         Any shape with at least one axis, any strides.
     weight, bias : ndarray, optional
-        Scale and shift; dtype of ``x``, shape of ``x`` along ``axis``. Either may be left out.
+        Scale and shift; shape of ``x`` along ``axis``. Both have the dtype of ``x``, or both
+        float32 where ``x`` is float16 or bfloat16. Either may be left out.
     axis : int or tuple of int, default -1
         Neighbouring axes anywhere in the shape. ``axis=1`` on (N, C, H, W) is a channels-first
         layer norm, without a transpose.
@@ -50,8 +51,9 @@ def layer_norm(
 
     Notes
     -----
-    Results are within 2 units of the last place of the exact value in float32 and 4 in
-    float64, whatever the mean of the row. A NaN or inf spoils its own row and nothing else.
+    Results are within 2 units of the last place of the exact value in float32, 4 in float64 and
+    1 in float16 and bfloat16, whatever the mean of the row. A NaN or inf spoils its own row and
+    nothing else.
     The fewest bytes a call moves are one read of ``x`` and one write of ``y``.
 
     References
@@ -135,6 +137,7 @@ def layer_norm_backward(
     -------
     Gradients
         ``(x, weight, bias)``; ``weight`` is None without a weight, ``bias`` with ``bias=False``.
+        Those of the parameters have the dtype of ``weight``, and of ``x`` without one.
 
     Raises
     ------

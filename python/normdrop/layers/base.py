@@ -43,7 +43,7 @@ class Layer(Generic[Saved]):
 
         Parameters
         ----------
-        x : ndarray of float32 or float64
+        x : ndarray of float16, bfloat16, float32 or float64
             The input; it is not changed.
         training : bool
             False asks for the behaviour at inference.
@@ -168,7 +168,7 @@ class AffineLayer(Layer[Saved]):
     weight, bias : bool
         Whether there is one. The weight starts at 1 and the bias at 0.
     dtype : dtype
-        float32 or float64.
+        float16, bfloat16, float32 or float64.
     """
 
     def __init__(
@@ -193,6 +193,9 @@ class AffineLayer(Layer[Saved]):
 
     def _checked_dtype(self, dtype: npt.DTypeLike) -> np.dtype[Any]:
         found = np.dtype(dtype)
-        if found not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(f"{type(self).__name__}: dtype must be float32 or float64, got {found}")
+        if found.name not in ("float16", "bfloat16", "float32", "float64") or not found.isnative:
+            raise TypeError(
+                f"{type(self).__name__}: dtype must be float16, bfloat16, float32 or float64, "
+                f"got {found}"
+            )
         return found

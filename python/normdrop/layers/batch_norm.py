@@ -43,7 +43,8 @@ class BatchNorm(AffineLayer[SavedBatch]):
     correction : {0, 1}
         1 stores the unbiased variance (as PyTorch does), 0 the biased one (Keras, Flax, ONNX).
     dtype : dtype
-        Of ``x`` and the parameters: float32 or float64. Running statistics are float64 always.
+        Of the parameters and ``x``: float16, bfloat16, float32 or float64. With float32, ``x`` may
+        be float16 or bfloat16 too. Running statistics are float64 always.
 
     Examples
     --------

@@ -81,19 +81,24 @@ def dropout_forward(
 def dropout_backward(grad_output: AnyArray, mask: _Mask) -> AnyArray:
     """Pass the gradient through the same mask and scale.
 
-    Scale and product are rounded to the dtype; a dropped element is 0 whatever it was, which is
-    why this selects and does not multiply by the mask (inf * 0 would be NaN).
+    Scale and product are rounded to the dtype; for float16 and bfloat16 to float32, and the
+    product then to the dtype. A dropped element is 0 whatever it was, which is why this selects
+    and does not multiply by the mask (inf * 0 would be NaN).
     """
     keep = keep_mask(mask.seed, mask.call, mask.p, grad_output.shape)
     scale = scale_in(mask.p, grad_output.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = grad_output * scale
-    result: AnyArray = np.where(keep, scaled, np.zeros_like(scale))
+        scaled = (grad_output * scale).astype(grad_output.dtype)
+    result: AnyArray = np.where(keep, scaled, np.zeros((), grad_output.dtype))
     return result
 
 
 def scale_in(p: float, dtype: npt.DTypeLike) -> Any:
-    """Round ``2**32 / threshold`` once to a dtype: the nearest number, found exactly."""
+    """Round ``2**32 / threshold`` once: the nearest number, found exactly.
+
+    Of the dtype itself for float32 and float64, of float32 for float16 and bfloat16.
+    """
+    dtype = np.float64 if np.dtype(dtype) == np.float64 else np.float32
     threshold = keep_threshold(p)
     if threshold == 0:
         return np.zeros((), dtype)[()]
