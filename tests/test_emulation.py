@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from test_driver import RUN_SECONDS, build, build_folder
+from test_driver import ROOT, RUN_SECONDS, build, build_folder, finished, installed
 
 HAZARDS = (
     "read_neighbour",  # __syncthreads before reading
@@ -89,3 +89,25 @@ def test_wrong_usage_is_refused(emulation: Path) -> None:
     result = run(emulation, "--fast")
     assert result.returncode == 2
     assert "usage" in result.stderr
+
+
+def test_the_same_source_compiles_for_the_card(tmp_path: Path) -> None:
+    """sm_90 has clusters, sm_75 neither those nor bfloat16 instructions."""
+    compilers = installed("nvcc")
+    if not compilers:
+        pytest.skip("no nvcc on PATH")
+    source = ROOT / "tests" / "cpp" / "emulation" / "contract.cu"
+    folders = [ROOT / "csrc", ROOT / "csrc" / "cuda" / "device"]
+    options = [
+        "-std=c++20",
+        "-fmad=false",
+        "-Werror",
+        "all-warnings",
+        "-Xcompiler",
+        "-Wall,-Wextra,-Werror",
+    ]
+    options += [f"-gencode=arch=compute_{major},code=sm_{major}" for major in (75, 90)]
+    options += ["-DNORMDROP_DEVICE=cuda", *(f"-I{folder}" for folder in folders)]
+    command = [compilers[0], *options, "-c", str(source), "-o", str(tmp_path / "contract.o")]
+    result = finished(command, RUN_SECONDS)
+    assert result.returncode == 0, result.stdout + result.stderr

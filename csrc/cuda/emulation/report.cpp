@@ -13,8 +13,10 @@ std::string described(const uint3& index) {
 
 }  // namespace
 
+std::string described(const Block& block) { return "block " + described(block.index); }
+
 std::string described(const Thread& thread) {
-  return "thread " + described(thread.index) + " of block " + described(thread.warp->block->index);
+  return "thread " + described(thread.index) + " of " + described(*thread.warp->block);
 }
 
 std::string described(const Site& site) {

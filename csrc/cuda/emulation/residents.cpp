@@ -126,7 +126,7 @@ void Launch::begin(Block& block) {
 
 void Launch::end(Block& block) {
   const std::string damage = overrun(*block.arena, layout_);
-  if (!damage.empty()) report(block.threads.front(), damage);
+  if (!damage.empty()) report(described(block), damage);
   poison(*block.arena, layout_);  // whoever in the cluster still reads it, reads NaN
   Cluster& cluster = *block.cluster;
   if (--cluster.remaining > 0) return;

@@ -86,7 +86,7 @@ void Launch::thread_body() {
     kernel_();
   } catch (const Abandoned&) {
   } catch (const std::exception& error) {
-    report(*thread_, error.what());
+    report(described(*thread_), error.what());
   }
   sanitizer::release(&cluster.order[cluster.turn % 2]);
   sanitizer::release(&end_order_);
@@ -103,26 +103,26 @@ void Launch::retire(Thread& thread) {
   for (std::uint32_t rest = warp.requesting; rest != 0; rest &= rest - 1) {
     const Thread& other = warp.threads[std::countr_zero(rest)];
     if ((other.request.mask & bit) != 0) {
-      report(other, std::string(other.waits_at) + " at " + described(other.site) +
-                        " names in its mask lane " + std::to_string(thread.lane) +
-                        ", which has returned from the kernel");
+      report(described(other), std::string(other.waits_at) + " at " + described(other.site) +
+                                   " names in its mask lane " + std::to_string(thread.lane) +
+                                   ", which has returned from the kernel");
     }
   }
   for (const Barrier* barrier : {&block.barrier, &block.cluster->barrier}) {
     if (barrier->arrived > 0) {
-      report(thread, std::string("returned from the kernel while others wait at ") +
-                         barrier->function + " at " + described(barrier->site));
+      report(described(thread), std::string("returned from the kernel while others wait at ") +
+                                    barrier->function + " at " + described(barrier->site));
     }
   }
   if (--block.remaining == 0) end(block);
 }
 
-void Launch::report(const Thread& thread, const std::string& text) {
-  if (error_.empty()) error_ = described(thread) + ": " + text;
+void Launch::report(const std::string& who, const std::string& text) {
+  if (error_.empty()) error_ = who + ": " + text;
 }
 
 void Launch::fail(const std::string& text) {
-  report(*thread_, text);
+  report(described(*thread_), text);
   throw Abandoned{};
 }
 

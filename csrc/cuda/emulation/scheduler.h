@@ -55,7 +55,7 @@ class Launch {
   void retire(Thread& thread);
   void thread_body();
   void abandon();
-  void report(const Thread& thread, const std::string& text);
+  void report(const std::string& who, const std::string& text);
   void set_runnable(const Warp& warp, bool runnable);
 
   const std::string name_;
@@ -80,7 +80,8 @@ class Launch {
 
 Launch& running_launch();
 
-// "thread (3, 0, 0) of block (1, 0, 0)"
+// "block (1, 0, 0)", "thread (3, 0, 0) of block (1, 0, 0)" and "layer_norm.cu:42"
+std::string described(const Block& block);
 std::string described(const Thread& thread);
 std::string described(const Site& site);
 // Of all threads that wait: which of them at what.
