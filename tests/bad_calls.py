@@ -131,13 +131,16 @@ def wrong_types(function: str, argument: str) -> Iterator[Bad]:
 
 def wrong_dtypes(function: str, argument: str) -> Iterator[Bad]:
     """Other types, other precisions than that of x, and data in another byte order (K7)."""
-    names = ["float16", "int64", "complex64", "object", "bool"]
+    names = ["int64", "complex64", "object", "bool"]
     free = argument in ("running_mean", "running_var")
     leads = argument == ("grad_output" if function == "dropout_backward" else "x")
+    if not leads:
+        names.append("float16")
     if not free and not leads:
         names.append("float64" if not argument.startswith("stats.") else "float32")
     kinds: list[tuple[str, Any]] = [(name, np.dtype(name)) for name in names]
-    kinds += [("bfloat16", np.dtype(ml_dtypes.bfloat16)), (">f4", np.dtype(">f4"))]
+    kinds += [(">f4", np.dtype(">f4")), ("float8_e4m3", np.dtype(ml_dtypes.float8_e4m3))]
+    kinds += [(">f2", np.dtype(">f2"))] if leads else [("bfloat16", np.dtype(ml_dtypes.bfloat16))]
     if np.dtype(np.longdouble) != np.float64:
         kinds.append((np.dtype(np.longdouble).name, np.dtype(np.longdouble)))
     for name, kind in kinds:

@@ -6,7 +6,7 @@ import math
 import operator
 import os
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ import numpy.typing as npt
 from normdrop import _core
 from normdrop.results import AnyArray
 
-Rng = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | np.random.Generator | None
+# Any is an array of two uint64 on a device.
+Rng = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | np.random.Generator | Any | None
 
 _WORDS = 1 << 32
 _LARGEST = (1 << 64) - 1
@@ -78,6 +79,58 @@ class DropoutMask:
         """Eight elements a byte, in C order, the lowest bit first."""
         return np.packbits(self.keep.reshape(-1), bitorder="little")
 
+    @property
+    def _device_draw(self) -> Any:
+        """What the kernel reads seed and call from, where they lie on a device."""
+        return None
+
+
+class _DeviceDropoutMask(DropoutMask):
+    """A mask whose seed and call lie on a device, as ``rng=`` gave them.
+
+    Nothing is copied: a captured graph can move them on between its runs. So the array must not
+    change between a forward pass and its backward pass. Reading ``seed`` or ``call`` waits for
+    the device; a pickle or a copy holds the numbers.
+    """
+
+    __slots__ = ("_draw",)
+    _draw: Any
+
+    def __init__(self, draw: Any, p: float, shape: tuple[int, ...]) -> None:
+        object.__setattr__(self, "_draw", draw)
+        object.__setattr__(self, "p", p)
+        object.__setattr__(self, "shape", shape)
+
+    @property
+    def seed(self) -> int:  # type: ignore[override]
+        return int(_core.to_numpy(self._draw)[0])
+
+    @property
+    def call(self) -> int:  # type: ignore[override]
+        return int(_core.to_numpy(self._draw)[1])
+
+    @property
+    def _device_draw(self) -> Any:
+        return self._draw
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DropoutMask):
+            return NotImplemented
+        return _fields(self) == _fields(other)
+
+    def __hash__(self) -> int:
+        return hash(_fields(self))
+
+    def __repr__(self) -> str:
+        return repr(DropoutMask(*_fields(self)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DropoutMask, _fields(self)
+
+
+def _fields(mask: DropoutMask) -> tuple[int, int, float, tuple[int, ...]]:
+    return mask.seed, mask.call, mask.p, mask.shape
+
 
 def dropout(
     x: AnyArray, p: float = 0.5, *, rng: Rng = None, out: AnyArray | None = None
@@ -121,9 +174,9 @@ def dropout(
     >>> nd.dropout(np.ones(6), p=0.5, rng=7)
     array([0., 0., 2., 2., 2., 0.])
     """
-    seed, call = _seed_and_call("dropout", rng)
+    seed, call, draw = _draw("dropout", rng)
     threshold = round((1.0 - _probability("dropout", p)) * _WORDS)
-    return _core.dropout("dropout", "x", x, seed, call, threshold, out)
+    return _core.dropout("dropout", "x", x, seed, call, threshold, draw, out)
 
 
 def dropout_forward(
@@ -150,11 +203,13 @@ def dropout_forward(
     >>> mask
     DropoutMask(seed=7, call=0, p=0.5, shape=(6,))
     """
-    seed, call = _seed_and_call("dropout_forward", rng)
+    seed, call, draw = _draw("dropout_forward", rng)
     p = _probability("dropout_forward", p)
     threshold = round((1.0 - p) * _WORDS)
-    y = _core.dropout("dropout_forward", "x", x, seed, call, threshold, out)
-    return y, DropoutMask(seed, call, p, x.shape)
+    y = _core.dropout("dropout_forward", "x", x, seed, call, threshold, draw, out)
+    if draw is not None:
+        return y, _DeviceDropoutMask(draw, p, tuple(x.shape))
+    return y, DropoutMask(seed, call, p, tuple(x.shape))
 
 
 def dropout_backward(
@@ -185,13 +240,24 @@ def dropout_backward(
     """
     if not isinstance(mask, DropoutMask):
         raise TypeError(f"dropout_backward: mask must be a DropoutMask, got {type(mask).__name__}")
-    if isinstance(grad_output, np.ndarray) and grad_output.shape != mask.shape:
+    is_array = isinstance(grad_output, np.ndarray) or _core.is_device_array(grad_output)
+    if is_array and tuple(grad_output.shape) != mask.shape:
         raise ValueError(
-            f"dropout_backward: grad_output must have shape {mask.shape}, got {grad_output.shape}"
+            f"dropout_backward: grad_output must have shape {mask.shape}, "
+            f"got {tuple(grad_output.shape)}"
         )
+    draw = mask._device_draw
+    seed, call = (mask.seed, mask.call) if draw is None else (0, 0)
     return _core.dropout(
-        "dropout_backward", "grad_output", grad_output, mask.seed, mask.call, mask.threshold, out
+        "dropout_backward", "grad_output", grad_output, seed, call, mask.threshold, draw, out
     )
+
+
+def _draw(function: str, rng: Rng) -> tuple[int, int, Any]:
+    """Seed, call and None, or 0, 0 and the array on a device that holds them."""
+    if type(rng) is not int and _core.is_device_array(rng):
+        return 0, 0, rng
+    return *_seed_and_call(function, rng), None
 
 
 def _seed_and_call(function: str, rng: Rng) -> tuple[int, int]:
