@@ -61,7 +61,7 @@ LIMITS = {
         fence_relative=1e-10,
     ),
     # forward: the last rounding is half a unit; what comes before it is float32's 2 units, which
-    #   are 2**-12 and 2**-15 units here. A second rounding on the way, to float32, is in these already.
+    #   are 2**-12 and 2**-15 units here. The rounding to float32 on the way is in these already.
     # rounded_share: an element misses the nearest number only where the exact value lies that close
     #   to the middle between two, which of ordinary data 1 in 2000 does at most; 20 times that.
     # gradient, parameter_gradient: the last rounding is one roundoff of the gradient, which is no
