@@ -101,7 +101,9 @@ def test_hand_known_answer(dtype):
     x = np.array([[1.0], [2.0], [3.0], [4.0]], dtype)
     y, stats = nd.batch_norm_forward(x, np.ones(1, dtype), np.zeros(1, dtype), eps=0.0)
     expected = np.array([-1.3416408, -0.4472136, 0.4472136, 1.3416408]).astype(dtype)
-    assert np.allclose(y.ravel().astype(np.float64), expected.astype(np.float64), rtol=2 * HAND_KNOWN_RELATIVE)
+    assert np.allclose(
+        y.ravel().astype(np.float64), expected.astype(np.float64), rtol=2 * HAND_KNOWN_RELATIVE
+    )
     assert (stats.mean[0], stats.var[0], stats.count) == (2.5, 1.25, 4)
 
 

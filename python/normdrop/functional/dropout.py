@@ -176,7 +176,7 @@ def dropout(
     """
     seed, call, draw = _draw("dropout", rng)
     threshold = round((1.0 - _probability("dropout", p)) * _WORDS)
-    return _core.dropout("dropout", "x", x, seed, call, threshold, draw, out)
+    return _core.dropout("dropout", "x", x, seed, call, threshold, draw, None, out)
 
 
 def dropout_forward(
@@ -206,10 +206,10 @@ def dropout_forward(
     seed, call, draw = _draw("dropout_forward", rng)
     p = _probability("dropout_forward", p)
     threshold = round((1.0 - p) * _WORDS)
-    y = _core.dropout("dropout_forward", "x", x, seed, call, threshold, draw, out)
+    y = _core.dropout("dropout_forward", "x", x, seed, call, threshold, draw, None, out)
     if draw is not None:
-        return y, _DeviceDropoutMask(draw, p, tuple(x.shape))
-    return y, DropoutMask(seed, call, p, tuple(x.shape))
+        return y, _DeviceDropoutMask(draw, p, tuple(y.shape))
+    return y, DropoutMask(seed, call, p, tuple(y.shape))
 
 
 def dropout_backward(
@@ -240,16 +240,18 @@ def dropout_backward(
     """
     if not isinstance(mask, DropoutMask):
         raise TypeError(f"dropout_backward: mask must be a DropoutMask, got {type(mask).__name__}")
-    is_array = isinstance(grad_output, np.ndarray) or _core.is_device_array(grad_output)
-    if is_array and tuple(grad_output.shape) != mask.shape:
-        raise ValueError(
-            f"dropout_backward: grad_output must have shape {mask.shape}, "
-            f"got {tuple(grad_output.shape)}"
-        )
     draw = mask._device_draw
     seed, call = (mask.seed, mask.call) if draw is None else (0, 0)
     return _core.dropout(
-        "dropout_backward", "grad_output", grad_output, seed, call, mask.threshold, draw, out
+        "dropout_backward",
+        "grad_output",
+        grad_output,
+        seed,
+        call,
+        mask.threshold,
+        draw,
+        mask.shape,
+        out,
     )
 
 
