@@ -102,11 +102,11 @@ class _DeviceDropoutMask(DropoutMask):
         object.__setattr__(self, "shape", shape)
 
     @property
-    def seed(self) -> int:  # type: ignore[override]
+    def seed(self) -> int:
         return int(_core.to_numpy(self._draw)[0])
 
     @property
-    def call(self) -> int:  # type: ignore[override]
+    def call(self) -> int:
         return int(_core.to_numpy(self._draw)[1])
 
     @property
