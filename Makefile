@@ -6,10 +6,20 @@ CUDA ?= OFF
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILD_OPTIONS := --config-settings=cmake.define.NORMDROP_CUDA=$(CUDA)
-SOURCES := $(shell find csrc python -type f ! -name '*.pyc') CMakeLists.txt pyproject.toml
-CXX_SOURCES := $(shell find csrc tests/cpp -name '*.h' -o -name '*.cpp')
+SOURCES := $(shell find csrc cmake python -type f ! -name '*.pyc') CMakeLists.txt pyproject.toml
+CXX_SOURCES := $(shell find csrc cmake tests/cpp -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+# Of the build with the emulated GPU; CUDA=ON adds nvcc's, for these architectures.
+EMULATED_VENV ?= .venv-cuda-emulated
+EMULATED_BIN := $(EMULATED_VENV)/bin
+CUDA_ARCHITECTURES ?= 90-real
+EMULATED_OPTIONS := $(BUILD_OPTIONS) --config-settings=cmake.define.NORMDROP_CUDA_EMULATION=ON \
+	--config-settings=cmake.define.NORMDROP_WARNINGS_AS_ERRORS=ON \
+	--config-settings='cmake.define.CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)'
+# Which part of the check on a GPU: i/n.
+PART ?= 1/1
 
-.PHONY: help demo test lint format test-sanitize bench clean
+.PHONY: help demo test lint format test-sanitize test-cuda-emulated test-mutants gpu-check bench \
+	time-cuda-build clean
 
 help:
 	@echo "make demo           train networks on real digits, write normdrop-demo/index.html"
@@ -17,6 +27,10 @@ help:
 	@echo "make lint           formatting, linting and types"
 	@echo "make format         format the sources in place"
 	@echo "make test-sanitize  the C++ driver under AddressSanitizer and UBSan"
+	@echo "make test-cuda-emulated  the CUDA kernels on the CPU; CUDA=ON compiles them by nvcc as well"
+	@echo "make test-mutants   whether the tests notice errors put into the sources"
+	@echo "make gpu-check      everything that needs a GPU; PART=i/n for a part of it"
+	@echo "make time-cuda-build     time and size of builds with CUDA: one architecture, then all"
 	@echo "make bench          the whole benchmark against what is installed"
 	@echo "make clean          remove $(VENV) and build folders"
 
@@ -61,8 +75,31 @@ test-sanitize: $(VENV)/test.stamp
 	build/driver-sanitized/normdrop_driver --list | sed 's|.*/|/|' | sort -u | \
 		OMP_WAIT_POLICY=passive xargs -P 2 -I BACKEND build/driver-sanitized/normdrop_driver --only BACKEND
 
+$(EMULATED_BIN)/python:
+	$(PYTHON) -m venv $(EMULATED_VENV)
+	$(EMULATED_BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+# One stamp per set of options, so that CUDA=ON after CUDA=OFF builds again.
+$(EMULATED_VENV)/test-$(CUDA).stamp: $(EMULATED_BIN)/python $(SOURCES)
+	$(EMULATED_BIN)/python -m pip install --quiet --disable-pip-version-check $(EMULATED_OPTIONS) '.[test]'
+	@rm -f $(EMULATED_VENV)/test-*.stamp
+	@touch $@
+
+test-cuda-emulated: $(EMULATED_VENV)/test-$(CUDA).stamp
+	$(EMULATED_BIN)/normdrop info
+	NORMDROP_TEST_BACKENDS=cuda-emulated $(EMULATED_BIN)/python -m pytest
+
+test-mutants: $(VENV)/test.stamp
+	$(BIN)/python tests/mutants/run.py
+
+gpu-check:
+	$(PYTHON) bench/gpu_check.py --part $(PART)
+
+time-cuda-build: $(BIN)/python
+	PATH=$(abspath $(BIN)):$$PATH tools/time-cuda-build
+
 bench: $(VENV)/demo.stamp
 	$(BIN)/normdrop bench --json bench/results/latest.json --plot bench/results/latest.png
 
 clean:
-	rm -rf $(VENV) build dist normdrop-demo
+	rm -rf $(VENV) $(EMULATED_VENV) build dist normdrop-demo

@@ -134,7 +134,7 @@ def device_array(function: str, argument: str) -> Bad:
     leaders = {"dropout_backward": "grad_output", "update_running_stats": "stats.mean"}
     leads = argument == leaders.get(function, "x")
     error: type[Exception] = RuntimeError
-    words: tuple[str, ...] = ("CPU", "pip install . -C cmake.define.NORMDROP_CUDA=ON")
+    words: tuple[str, ...] = ("CPU", "pip install .*-C cmake.define.NORMDROP_CUDA=ON")
     if HAS_DEVICE:
         error = ValueError if leads else TypeError
         words = ("address 0x0",) if leads else ("numpy.ndarray like the other arrays",)
@@ -375,7 +375,11 @@ SCALARS: dict[str, list[tuple[Any, type[Exception], tuple[str, ...]]]] = {
     "name": [
         ("nope", ValueError, ("baseline", "got 'nope'")),
         ("", ValueError, ("baseline", "got ''")),
-        ("cuda", RuntimeError, ("cuda", "baseline")),
+        *(
+            (known, RuntimeError, (known, "baseline"))
+            for known in ("cuda", "cuda-emulated")
+            if known not in nd.backends()
+        ),
         (3, TypeError, ("got int",)),
         (None, TypeError, ("got NoneType",)),
     ],

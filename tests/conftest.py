@@ -1,7 +1,12 @@
-"""Fixtures: every test that takes ``backend`` runs once under each backend of this machine."""
+"""Fixtures: every test that takes ``backend`` runs once under each backend of this machine.
+
+``NORMDROP_TEST_BACKENDS=cuda-emulated`` (names with commas between) runs those tests, and no
+others, under the backends it names.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +30,32 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fixed")
 
 
-@pytest.fixture(params=normdrop.backends())
+def chosen_backends() -> list[str]:
+    """Names in ``NORMDROP_TEST_BACKENDS``, else all but the emulation, which is slow."""
+    usable = normdrop.backends()
+    chosen = os.environ.get("NORMDROP_TEST_BACKENDS", "")
+    if not chosen:
+        return [name for name in usable if name != "cuda-emulated"]
+    names = chosen.split(",")
+    for name in names:
+        if name not in usable:
+            raise pytest.UsageError(
+                f"NORMDROP_TEST_BACKENDS must name some of {', '.join(usable)}, got {name!r}"
+            )
+    return names
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where backends are named, what does not depend on a backend has run elsewhere."""
+    if not os.environ.get("NORMDROP_TEST_BACKENDS"):
+        return
+    kept = [item for item in items if "backend" in getattr(item, "fixturenames", ())]
+    left = set(items) - set(kept)
+    config.hook.pytest_deselected(items=list(left))
+    items[:] = kept
+
+
+@pytest.fixture(params=chosen_backends())
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run under one backend."""
     with normdrop.use_backend(request.param):

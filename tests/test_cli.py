@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import normdrop
+from normdrop import _core
 from normdrop.cli import main as main_module
 from normdrop.cli import progress
 from normdrop.cli.main import main
@@ -54,6 +55,58 @@ def test_info_names_every_usable_backend(capsys):
     shown = capsys.readouterr().out
     assert normdrop.__version__ in shown
     assert all(name in shown for name in normdrop.backends())
+
+
+def configuration_with(monkeypatch, **changed):
+    found = {**_core.config(), **changed}
+    monkeypatch.setattr(_core, "config", lambda: found)
+
+
+def test_info_has_the_command_that_adds_cuda(monkeypatch, capsys):
+    command = "pip install --force-reinstall --no-deps . -C cmake.define.NORMDROP_CUDA=ON"
+    configuration_with(monkeypatch, cuda=None, add_cuda=command)
+    assert main(["info"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("cuda"))
+    assert line.endswith(command)
+
+
+def test_info_shows_what_there_is_of_cuda(monkeypatch, capsys):
+    device = {
+        "name": "Some GPU",
+        "compute_capability": "9.0",
+        "memory_bytes": 2**30,
+        "architecture_built": True,
+    }
+    cuda = {
+        "toolkit": "13.0.88",
+        "architectures": ["90-real", "90-virtual"],
+        "driver": "13.1",
+        "devices": [device, {**device, "compute_capability": "7.5", "architecture_built": False}],
+    }
+    configuration_with(monkeypatch, cuda=cuda, add_cuda=None)
+    assert main(["info"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["cuda_toolkit"] == "13.0.88"
+    assert lines["cuda_architectures"] == "90-real, 90-virtual"
+    assert lines["cuda_driver"] == "13.1"
+    assert lines["cuda_devices"] == (
+        "Some GPU (9.0, 1024 MiB); Some GPU (7.5, 1024 MiB, not built for)"
+    )
+
+
+def test_what_this_build_says_of_cuda_fits_its_backends():
+    found = normdrop.show_config("dict")
+    built = "cuda" in found["backends_built"]
+    assert (found["cuda"] is not None) == built == (found["add_cuda"] is None)
+    if built:
+        assert found["cuda"]["toolkit"] and found["cuda"]["architectures"]
+        assert bool(found["cuda"]["devices"]) == ("cuda" in found["backends_usable"])
+        assert ("cuda" in found["backends_unusable"]) == ("cuda" not in found["backends_usable"])
+
+
+def test_numpy_arrays_stay_on_the_cpu_where_nobody_chose(monkeypatch):
+    monkeypatch.delenv("NORMDROP_BACKEND", raising=False)
+    assert not json.loads(run("info", "--json").stdout)["backend"].startswith("cuda")
 
 
 def test_interruption_is_reported_as_a_shell_would(monkeypatch, capsys):

@@ -24,49 +24,40 @@ PyObject* context_backend = nullptr;                   // a contextvars.ContextV
 std::string usable_names() {
   std::string names;
   for (const Backend& backend : built_backends()) {
-    if (backend.usable) names += (names.empty() ? "'" : ", '") + std::string(backend.name) + "'";
+    if (backend.usable()) names += (names.empty() ? "'" : ", '") + std::string(backend.name) + "'";
   }
   return names;
 }
 
-// How a build gets the backend of that name.
-std::string reinstall_command(const std::string& name) {
-  const char* option = name == "cuda" ? "NORMDROP_CUDA" : "NORMDROP_CUDA_EMULATION";
-  return std::string("`pip install . -C cmake.define.") + option + "=ON`";
-}
-
 [[noreturn]] void fail_not_built(const std::string& where, const std::string& name) {
-  const bool has_device = name == "cuda" || name == "cuda-emulated";
-  throw std::runtime_error(
-      where + ": backend '" + name + "' is not in this build; " +
-      (has_device ? "reinstall with " + reinstall_command(name) + ", " : std::string()) +
-      "usable here: " + usable_names());
-}
-
-std::string reason_of(const Backend& backend) {
-  if (backend.device != nullptr) return "cannot be used: " + backend.device->unusable_reason();
-  return std::string("needs ") + backend.needs + ", which this machine does not have";
+  std::string text = where + ": backend '" + name + "' is not in this build";
+  if (name == "cuda") {
+    text += std::string("; to add it, in normdrop's source folder: ") + add_cuda_command;
+  }
+  throw std::runtime_error(text + "; usable here: " + usable_names());
 }
 
 const Backend& require_backend(const std::string& where, const std::string& name) {
   const Backend* backend = find_backend(name);
   if (backend == nullptr) {
-    for (const char* known : {"avx512", "avx2", "baseline", "cuda", "cuda-emulated"}) {
-      if (name == known) fail_not_built(where, name);
+    const char* known[] = {"avx512", "avx2", "baseline", "cuda", "cuda-emulated"};
+    for (const char* candidate : known) {
+      if (name == candidate) fail_not_built(where, name);
     }
     throw py::value_error(where + " must be one of " + usable_names() + ", got '" + name + "'");
   }
-  if (!backend->usable) {
-    throw std::runtime_error(where + ": backend '" + name + "' " + reason_of(*backend) +
+  if (const std::string reason = backend->unusable_reason(); !reason.empty()) {
+    throw std::runtime_error(where + ": backend '" + name + "' cannot run here: " + reason +
                              "; usable here: " + usable_names());
   }
   return *backend;
 }
 
+// NumPy arrays go to a device only where somebody asks for it.
 const Backend& default_backend() {
   const char* text = std::getenv("NORMDROP_BACKEND");
   if (text != nullptr && *text != '\0') return require_backend("NORMDROP_BACKEND", text);
-  return fastest_on_host();  // NumPy arrays go to a device only where somebody asks for it
+  return fastest_on_host();
 }
 
 const Backend& process_default() {
@@ -100,19 +91,52 @@ py::object backend_token(const std::string& name) {
       PyCapsule_New(const_cast<Backend*>(&backend), "normdrop.backend", nullptr));
 }
 
+py::dict device_config(const DeviceTable& table, int device) {
+  const DeviceInfo info = table.info(device);
+  py::dict result;
+  result["name"] = info.name;
+  result["compute_capability"] = std::to_string(info.compute_capability / 10) + "." +
+                                 std::to_string(info.compute_capability % 10);
+  result["memory_bytes"] = info.memory_bytes;
+  result["architecture_built"] = info.architecture_built;
+  return result;
+}
+
+// None where the build has no CUDA.
+py::object cuda_config() {
+  const Backend* cuda = find_backend("cuda");
+  if (cuda == nullptr) return py::none();
+  py::list devices;
+  const int count = cuda->device->device_count();
+  for (int device = 0; device < count; ++device) {
+    devices.append(device_config(*cuda->device, device));
+  }
+  py::dict result;
+  result["toolkit"] = NORMDROP_CUDA_TOOLKIT;
+  result["architectures"] = py::str(NORMDROP_CUDA_ARCHITECTURES).attr("split")();
+  const std::string driver = cuda->device->driver_version();
+  result["driver"] = driver.empty() ? py::object(py::none()) : py::object(py::str(driver));
+  result["devices"] = devices;
+  return result;
+}
+
 py::dict config() {
   py::dict result;
   py::list built;
   py::dict unusable;
   for (const Backend& backend : built_backends()) {
     built.append(backend.name);
-    if (!backend.usable) unusable[backend.name] = reason_of(backend);
+    const std::string reason = backend.unusable_reason();
+    if (!reason.empty()) unusable[backend.name] = reason;
   }
   result["compiler"] = NORMDROP_COMPILER;
   result["build_type"] = NORMDROP_BUILD_TYPE;
   result["openmp"] = cpu::built_with_openmp();
   result["backends_built"] = built;
   result["backends_unusable"] = unusable;
+  result["cuda"] = cuda_config();
+  result["add_cuda"] = find_backend("cuda") == nullptr ? py::object(py::str(add_cuda_command))
+                                                       : py::object(py::none());
   result["pool_limit_bytes"] = output_pool::limit();
   result["pool_idle_bytes"] = output_pool::idle_bytes();
   result["threads"] = cpu::thread_count();
@@ -123,7 +147,7 @@ py::dict config() {
 std::vector<std::string> backends() {
   std::vector<std::string> names;
   for (const Backend& backend : built_backends()) {
-    if (backend.usable) names.emplace_back(backend.name);
+    if (backend.usable()) names.emplace_back(backend.name);
   }
   return names;
 }
@@ -176,7 +200,7 @@ const Backend& active_backend() {
 
 const Backend& fastest_on_host() {
   for (const Backend& backend : built_backends()) {
-    if (backend.usable && backend.device == nullptr) return backend;
+    if (backend.usable() && backend.device == nullptr) return backend;
   }
   throw std::runtime_error("no backend of this build runs on this machine");
 }
@@ -189,8 +213,12 @@ const Backend& host_backend() {
 const Backend* device_backend() {
   const Backend& active = active_backend();
   if (active.device != nullptr) return &active;
+  static std::atomic<const Backend*> found{nullptr};  // asking the driver takes its time
+  if (found.load() != nullptr) return found.load();
   for (const Backend& backend : built_backends()) {
-    if (backend.usable && backend.device != nullptr) return &backend;
+    if (backend.device == nullptr || !backend.usable()) continue;
+    found.store(&backend);
+    return &backend;
   }
   return nullptr;
 }
@@ -198,11 +226,13 @@ const Backend* device_backend() {
 std::string no_device_reason() {
   for (const Backend& backend : built_backends()) {
     if (backend.device == nullptr) continue;
-    return std::string("the backend '") + backend.name + "' " + reason_of(backend) +
-           "; pass a numpy.ndarray";
+    return std::string("the backend '") + backend.name + "' cannot run here: " +
+           backend.unusable_reason() + "; pass a numpy.ndarray";
   }
-  return "this build of normdrop has CPU backends only; reinstall with " +
-         reinstall_command("cuda") + ", or pass a numpy.ndarray";
+  return std::string(
+             "this build of normdrop has CPU backends only; to add CUDA, in normdrop's source "
+             "folder: ") +
+         add_cuda_command + "; or pass a numpy.ndarray";
 }
 
 void bind_runtime(py::module_& module) {

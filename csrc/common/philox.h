@@ -16,7 +16,7 @@ struct Block {
   std::uint32_t word[4];
 };
 
-static inline Block block(Block counter, std::uint32_t key_0, std::uint32_t key_1) {
+static constexpr Block block(Block counter, std::uint32_t key_0, std::uint32_t key_1) {
   Block c = counter;
   for (int round = 0; round < rounds; ++round) {
     const std::uint64_t product_0 = static_cast<std::uint64_t>(multiplier_0) * c.word[0];

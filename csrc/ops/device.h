@@ -39,6 +39,7 @@ struct StridedCopy {
 struct DeviceTable {
   int (*device_count)();             // 0 where there is no driver or no device
   std::string (*unusable_reason)();  // empty where there is a device
+  std::string (*driver_version)();   // the newest CUDA it runs, "13.0"; empty without a driver
   DeviceInfo (*info)(int device);
   int (*device_of)(const void* pointer);  // -1: not memory of a device
   int (*current_device)();

@@ -6,6 +6,7 @@ import contextvars
 import platform
 import threading
 import weakref
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Literal, overload
 
@@ -168,22 +169,41 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "backends_unusable": core["backends_unusable"],
         "pool_limit_bytes": core["pool_limit_bytes"],
         "pool_idle_bytes": core["pool_idle_bytes"],
-        "cuda": None,
+        "cuda": core["cuda"],
+        "add_cuda": core["add_cuda"],
     }
     if mode == "dict":
         return config
-    for key, value in config.items():
-        print(f"{key:18} {_plain(value)}")
+    for key, text in _lines(config):
+        print(f"{key:18} {text}")
     return None
 
 
+def _lines(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is printed: a line per entry, and a line per entry of what is about CUDA."""
+    cuda, add_cuda = config["cuda"], config["add_cuda"]
+    for key, value in config.items():
+        if key not in ("cuda", "add_cuda"):
+            yield key, _plain(value)
+    if cuda is None:
+        yield "cuda", f"not in this build; to add it, in the source folder: {add_cuda}"
+        return
+    yield "cuda_toolkit", cuda["toolkit"]
+    yield "cuda_architectures", ", ".join(cuda["architectures"])
+    yield "cuda_driver", cuda["driver"] or "none"
+    yield "cuda_devices", "; ".join(map(_device, cuda["devices"])) or "none"
+
+
+def _device(device: dict[str, Any]) -> str:
+    text = f"{device['name']} ({device['compute_capability']}, {device['memory_bytes'] >> 20} MiB"
+    return text + (")" if device["architecture_built"] else ", not built for)")
+
+
 def _plain(value: object) -> str:
-    if value is None:
-        return "not in this build"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
-        return "; ".join(f"{name} {reason}" for name, reason in value.items()) or "none"
+        return "; ".join(f"{name}: {reason}" for name, reason in value.items()) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

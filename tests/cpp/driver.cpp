@@ -88,7 +88,7 @@ int run_all(const Options& options) {
   for (const Backend& backend : built_backends()) {
     for (const Group& group : all_groups()) {
       const std::string name = group.name + "/" + backend.name;
-      if (!backend.usable || !options.keeps(name)) continue;
+      if (!backend.usable() || !options.keeps(name)) continue;
       if (options.list) {
         std::printf("%s\n", name.c_str());
         continue;

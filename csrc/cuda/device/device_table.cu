@@ -43,6 +43,12 @@ std::string unusable_reason() {
   return std::string("no CUDA device can be used: ") + cudaGetErrorString(code);
 }
 
+std::string driver_version() {
+  int version = 0;  // 13000 for 13.0
+  if (cudaDriverGetVersion(&version) != cudaSuccess || version == 0) return "";
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
 int current_device() {
   int device = 0;
   check(cudaGetDevice(&device), "device", "no current device");
@@ -224,6 +230,7 @@ void* workspace(std::int64_t bytes, void* stream) {
 extern const DeviceTable device_table = {
     .device_count = device_count,
     .unusable_reason = unusable_reason,
+    .driver_version = driver_version,
     .info = info,
     .device_of = device_of,
     .current_device = current_device,

@@ -86,4 +86,10 @@ __device__ __forceinline__ void store_words_streaming(void* target, Words value)
   store_streaming_as(target, value);
 }
 
+// Makes the compiler forget what it knows of a value: what was derived from it is derived again
+// instead of being kept in a register.
+__device__ __forceinline__ void forget(std::uint64_t& value) { asm volatile("" : "+l"(value)); }
+__device__ __forceinline__ void forget(std::uint32_t& value) { asm volatile("" : "+r"(value)); }
+__device__ __forceinline__ void forget(std::uint16_t& value) { asm volatile("" : "+h"(value)); }
+
 }  // namespace normdrop::NORMDROP_DEVICE

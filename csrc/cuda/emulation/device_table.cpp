@@ -24,6 +24,8 @@ int device_count() { return 1; }
 
 std::string unusable_reason() { return ""; }
 
+std::string driver_version() { return ""; }
+
 void check_device(int device) {
   if (device != 0) {
     throw DeviceError("device must be 0, the one that is emulated, got " + std::to_string(device));
@@ -132,6 +134,7 @@ void* workspace(std::int64_t bytes, void* stream) {
 extern const DeviceTable device_table = {
     .device_count = device_count,
     .unusable_reason = unusable_reason,
+    .driver_version = driver_version,
     .info = info,
     .device_of = device_of,
     .current_device = current_device,

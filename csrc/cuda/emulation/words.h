@@ -71,4 +71,8 @@ inline void store_words_streaming(void* target, Words value,
   store_as(target, value, site);
 }
 
+// On a card this frees registers; here there is nothing to do.
+template <class Word>
+void forget(Word&) {}
+
 }  // namespace normdrop::NORMDROP_DEVICE

@@ -140,13 +140,16 @@ def dropout(
     Parameters
     ----------
     x : ndarray of float16, bfloat16, float32 or float64
-        Any shape, any strides.
+        Any shape, any strides. It may lie on a CUDA device instead (PyTorch, CuPy, JAX, whatever
+        offers DLPack or ``__cuda_array_interface__``); the result is then of that kind, on the
+        caller's stream.
     p : float, default 0.5
         Probability of dropping, 0 to 1. 0 gives an equal copy, 1 gives zeros.
     rng : None, int, (int, int) or numpy.random.Generator, optional
         None: fresh entropy; an int: the seed; a pair: (seed, call); a generator: one 64-bit
         draw of it is the seed, whatever ``p`` is. The same (seed, call) gives the same mask on
-        every machine, backend and number of threads.
+        every machine, backend and number of threads. With ``x`` on a device also an array there
+        of two uint64, (seed, call), that the kernel reads, so that a captured graph can move on.
     out : ndarray, optional
         Where to write; shape and dtype of ``x``. ``out=x`` works in place.
 

@@ -1,0 +1,79 @@
+// Reductions over neighbouring lanes and over a block, in an order that the number of threads alone
+// decides. `combine(lower, upper)` is called with the lower lane's value first, so that it need not
+// be commutative; every thread gets the result.
+#pragma once
+
+#include <cstring>
+
+#include "platform.h"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+inline constexpr int warp_threads = 32;
+
+__device__ __forceinline__ int lane_in_warp() {
+  return static_cast<int>(threadIdx.x) % warp_threads;
+}
+__device__ __forceinline__ int warp_in_block() {
+  return static_cast<int>(threadIdx.x) / warp_threads;
+}
+
+// The lanes of this thread's group of `width` neighbours.
+template <int width>
+__device__ __forceinline__ unsigned group_mask() {
+  if constexpr (width >= warp_threads) {
+    return 0xffffffffu;
+  } else {
+    return ((1u << width) - 1u) << (lane_in_warp() / width * width);
+  }
+}
+
+// A struct of 8-byte words from the lane whose number differs in one bit.
+template <class Value>
+__device__ __forceinline__ Value shuffle_xor(unsigned mask, const Value& value, int bit,
+                                             int width) {
+  static_assert(sizeof(Value) % 8 == 0);
+  constexpr int words = sizeof(Value) / 8;
+  double word[words];
+  memcpy(word, &value, sizeof value);
+  for (int i = 0; i < words; ++i) word[i] = __shfl_xor_sync(mask, word[i], bit, width);
+  Value result;
+  memcpy(&result, word, sizeof value);
+  return result;
+}
+
+template <int width, class Value, class Combine>
+__device__ __forceinline__ Value reduce_lanes(Value value, Combine&& combine) {
+  const unsigned mask = group_mask<width>();
+#pragma unroll
+  for (int bit = 1; bit < width && bit < warp_threads; bit *= 2) {
+    const Value other = shuffle_xor(mask, value, bit, warp_threads);
+    value = (lane_in_warp() & bit) != 0 ? combine(other, value) : combine(value, other);
+  }
+  return value;
+}
+
+// Over `threads` neighbouring threads: part of a warp, a warp, or the whole block. A block needs
+// `slots`, one for each warp, in shared memory; they may be used again after another barrier.
+template <int threads, class Value, class Combine>
+__device__ __forceinline__ Value reduce(Value value, Value* slots, Combine&& combine) {
+  value = reduce_lanes<threads>(value, combine);
+  if constexpr (threads > warp_threads) {
+    if (lane_in_warp() == 0) slots[warp_in_block()] = value;
+    __syncthreads();
+    value = slots[0];
+    for (int warp = 1; warp < threads / warp_threads; ++warp) value = combine(value, slots[warp]);
+  }
+  return value;
+}
+
+template <int threads>
+inline constexpr int slots_for = threads > warp_threads ? threads / warp_threads : 1;
+
+template <int threads, class SumType>
+__device__ __forceinline__ SumType reduce_sum(SumType value, SumType* slots) {
+  return reduce<threads>(value, slots,
+                         [](const SumType& a, const SumType& b) { return combine(a, b); });
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

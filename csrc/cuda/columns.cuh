@@ -1,0 +1,195 @@
+// Reductions over the rows of (outer, rows, columns) for every column: batch norm of 2-D and
+// channels-last data, layer norm over an axis that is not the last, parameter gradients of rows.
+// A block is 32 lanes of neighbouring columns by some rows. Rows are cut into slots by the shape
+// alone; a thread keeps a few rows of its columns in registers for two passes over them.
+#pragma once
+
+#include "cuda/runs.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+inline constexpr int column_lanes = warp_threads;
+inline constexpr int column_block_rows = cuda_tuning::column_block_rows;
+inline constexpr int column_threads = column_lanes * column_block_rows;
+
+struct ColumnPlan {
+  std::int64_t outer;
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t tiles;  // blocks beside each other over the columns
+  std::int64_t rows_per_slot;
+  std::int64_t slots;
+
+  __host__ __device__ std::int64_t blocks() const { return outer * tiles * slots; }
+  __host__ __device__ std::int64_t groups() const { return outer * columns; }
+};
+
+inline ColumnPlan plan_columns(std::int64_t outer, std::int64_t rows, std::int64_t columns,
+                               int unit) {
+  const std::int64_t wanted = divided_up(rows, cuda_tuning::column_rows_per_slot);
+  const std::int64_t most = cuda_tuning::column_slots;
+  const std::int64_t per_slot =
+      wanted > most ? divided_up(rows, most) : cuda_tuning::column_rows_per_slot;
+  return {outer,    rows,
+          columns,  divided_up(columns, column_lanes * unit),
+          per_slot, divided_up(rows, per_slot)};
+}
+
+// What a thread of this block handles: `unit` columns from `column` on, every column_block_rows-th
+// row of the slot.
+struct ColumnPlace {
+  std::int64_t outer;
+  std::int64_t slot;
+  std::int64_t column;
+  std::int64_t first_row;
+  std::int64_t end_row;
+  int lane;
+  int block_row;
+
+  __device__ ColumnPlace(const ColumnPlan& plan, int unit) {
+    lane = lane_in_warp();
+    block_row = warp_in_block();
+    const std::int64_t tile = blockIdx.x % plan.tiles;
+    slot = blockIdx.x / plan.tiles % plan.slots;
+    outer = blockIdx.x / plan.tiles / plan.slots;
+    column = (tile * column_lanes + lane) * unit;
+    const std::int64_t begin = slot * plan.rows_per_slot;
+    end_row = plan.rows - begin < plan.rows_per_slot ? plan.rows : begin + plan.rows_per_slot;
+    first_row = begin + block_row;
+  }
+};
+
+// Mean and squares of `rows` values of one column in registers.
+template <class T, int rows, int unit>
+__device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pack)[rows], int j,
+                                                        int count) {
+  double scale = 1.0;
+  if constexpr (sizeof(T) == 8) {
+    double largest = 0.0;
+#pragma unroll
+    for (int k = 0; k < rows; ++k) {
+      if (k < count) largest = fmax(largest, fabs(pack[k].element[j]));
+    }
+    scale = scale_for<T>(largest);
+  }
+  Sum<T> sum{};
+#pragma unroll
+  for (int k = 0; k < rows; ++k) {
+    if (k < count) sum.add_term(static_cast<double>(arithmetic(pack[k].element[j])) * scale);
+  }
+  const DoubleDouble total = sum.total();
+  const DoubleDouble mean = Divisor(count).quotient(total);
+  Sum<T> squares{};
+#pragma unroll
+  for (int k = 0; k < rows; ++k) {
+    const double value = static_cast<double>(arithmetic(pack[k].element[j])) * scale;
+    double deviation = value - mean.high;
+    if constexpr (sizeof(T) == 8) deviation -= mean.low;
+    if (k < count) squares.add_term(deviation * deviation);
+  }
+  return {static_cast<double>(count), total, squares.total().high, scale};
+}
+
+// A thread's values of its columns over the block's rows in order: complete in the first warp.
+template <int unit, class Value, class Combine>
+__device__ __forceinline__ void combine_block_rows(Value (&value)[unit], Value* shared,
+                                                   Combine&& combine) {
+#pragma unroll
+  for (int j = 0; j < unit; ++j) {
+    if (j > 0) __syncthreads();
+    shared[threadIdx.x] = value[j];
+    __syncthreads();
+    for (int row = 1; warp_in_block() == 0 && row < column_block_rows; ++row) {
+      value[j] = combine(value[j], shared[row * column_lanes + lane_in_warp()]);
+    }
+  }
+}
+
+// slots[slot * groups + outer * columns + column]
+template <class T, int unit>
+__global__ void __launch_bounds__(column_threads)
+    column_moments(const T* x, IndexMap x_map, ColumnPlan plan, bool aligned, Moments* slots) {
+  constexpr int rows = cuda_tuning::column_rows_in_registers;
+  SHARED_ARRAY(Moments, shared, column_threads);
+  const ColumnPlace place(plan, unit);
+  Moments moments[unit];
+  for (int j = 0; j < unit; ++j) moments[j] = no_moments();
+  const bool has_columns = place.column < plan.columns;
+  for (std::int64_t row = place.first_row; has_columns && row < place.end_row;
+       row += rows * column_block_rows) {
+    Pack<T, unit> pack[rows];
+    int count = 0;
+#pragma unroll
+    for (int k = 0; k < rows; ++k) {
+      const std::int64_t r = row + k * column_block_rows;
+      if (r < place.end_row) {
+        pack[k] = load_pack<T, unit>(x + x_map.at(place.outer, r, place.column), aligned);
+        ++count;
+      } else {
+        pack[k] = zero_pack<T, unit>();
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < unit; ++j) {
+      moments[j] = merge(moments[j], moments_in_registers<T>(pack, j, count));
+    }
+  }
+  combine_block_rows(moments, shared,
+                     [](const Moments& a, const Moments& b) { return merge(a, b); });
+  if (!has_columns || place.block_row != 0) return;
+  Moments* slot = slots + place.slot * plan.groups() + place.outer * plan.columns + place.column;
+  for (int j = 0; j < unit; ++j) slot[j] = moments[j];
+}
+
+// Sums over rows of g = grad_output * weight and of g * x^.
+template <class T>
+struct ColumnGradients {
+  const T* grad_output;
+  const T* x;
+  const double* mean;
+  const double* inv_std;
+  Parameter<T> weight;
+  IndexMap grad_output_map;
+  IndexMap x_map;
+  IndexMap statistic_map;
+  IndexMap weight_map;
+  ColumnPlan plan;
+  bool aligned;
+  GradientSums<T>* slots;
+};
+
+template <class T, int unit>
+__global__ void __launch_bounds__(column_threads) column_gradients(ColumnGradients<T> a) {
+  SHARED_ARRAY(GradientSums<T>, shared, column_threads);
+  const ColumnPlace place(a.plan, unit);
+  GradientSums<T> sums[unit];
+  for (int j = 0; j < unit; ++j) sums[j] = {};
+  const bool has_columns = place.column < a.plan.columns;
+#pragma unroll 4
+  for (std::int64_t row = place.first_row; has_columns && row < place.end_row;
+       row += column_block_rows) {
+    const auto grad = load_pack<T, unit>(
+        a.grad_output + a.grad_output_map.at(place.outer, row, place.column), a.aligned);
+    const auto x = load_pack<T, unit>(a.x + a.x_map.at(place.outer, row, place.column), a.aligned);
+    const std::int64_t statistic = a.statistic_map.at(place.outer, row, place.column);
+    const std::int64_t weight = a.weight_map.at(place.outer, row, place.column);
+#pragma unroll
+    for (int j = 0; j < unit; ++j) {
+      const std::int64_t s = statistic + j * a.statistic_map.third;
+      const double g = static_cast<double>(arithmetic(grad.element[j])) *
+                       static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
+      const double x_hat =
+          (static_cast<double>(arithmetic(x.element[j])) - a.mean[s]) * a.inv_std[s];
+      sums[j].add(g, x_hat);
+    }
+  }
+  combine_block_rows(sums, shared, [](const GradientSums<T>& u, const GradientSums<T>& v) {
+    return combine(u, v);
+  });
+  if (!has_columns || place.block_row != 0) return;
+  GradientSums<T>* slot =
+      a.slots + place.slot * a.plan.groups() + place.outer * a.plan.columns + place.column;
+  for (int j = 0; j < unit; ++j) slot[j] = sums[j];
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

@@ -1,0 +1,88 @@
+// Backward of batch norm: with g = grad_output, x^ = (x - mean) * inv_std and means over a channel,
+//   grad_x = ((g - mean(g)) - x^ * mean(g * x^)) * inv_std * weight
+//   grad_weight = sum(g * x^),   grad_bias = sum(g)
+// Frozen statistics are constants: grad_x = g * inv_std * weight. x^ is recomputed, never stored.
+// Channels are groups of runs, or columns where inner == 1; no atomics.
+#include "cuda/fill.cuh"
+#include "cuda/kernels/kernels.h"
+#include "cuda/norm_backward.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+namespace {
+
+template <class T>
+class Backward {
+ public:
+  explicit Backward(const BatchNormBackward& a)
+      : a_(a),
+        arrays_{static_cast<const T*>(a.grad_output),
+                static_cast<const T*>(a.x),
+                a.mean,
+                a.inv_std,
+                static_cast<T*>(a.grad_x),
+                a.stream} {}
+
+  void run() const { a_.inner == 1 ? columns() : runs(); }
+
+ private:
+  GradientMerge<T> merge_of(const GradientSums<T>* slots, const SlotLayout& layout,
+                            GradientLine* lines) const {
+    const double count = static_cast<double>(a_.batch) * static_cast<double>(a_.inner);
+    return {slots,
+            layout,
+            parameter_gradient_of<T>(a_.grad_weight, a_.parameter_dtype),
+            parameter_gradient_of<T>(a_.grad_bias, a_.parameter_dtype),
+            lines,
+            a_.mean,
+            a_.inv_std,
+            parameter_of<T>(a_.weight, a_.parameter_dtype),
+            a_.frozen ? 0.0 : 1.0 / count};
+  }
+
+  void runs() const {
+    const RunPlan plan = plan_runs<T>(a_.channels, a_.batch, a_.inner);
+    const auto [slots, lines] =
+        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.groups * plan.chunks, plan.groups);
+    const ReductionMaps<T> maps{{a_.inner, a_.grad_output_batch_stride, 1},
+                                {a_.inner, a_.x_batch_stride, 1},
+                                {1, 0, 0},
+                                {},
+                                {0, 0, 0}};
+    sums_of_runs(arrays_, maps, plan, slots);
+    merge_sums(merge_of(slots, slots_of(plan), lines), a_.stream);
+    write_elements<T>(arrays_, {lines, {}, a_.frozen}, {a_.batch, a_.channels, a_.inner},
+                      a_.grad_output_batch_stride, a_.x_batch_stride, a_.grad_x_batch_stride,
+                      {0, 1, 0}, {0, 0, 0});
+  }
+
+  void columns() const {
+    const ReductionMaps<T> maps{
+        {0, a_.grad_output_batch_stride, 1}, {0, a_.x_batch_stride, 1}, {0, 0, 1}, {}, {0, 0, 0}};
+    for_column_unit<T>(a_.channels, [&](auto unit) {
+      const ColumnPlan plan = plan_columns(1, a_.batch, a_.channels, unit.is);
+      const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
+          a_.stream, plan.slots * plan.groups(), plan.groups());
+      sums_of_columns(arrays_, maps, 1, a_.batch, a_.channels, slots);
+      merge_sums(merge_of(slots, slots_of(plan), lines), a_.stream);
+      write_columns<T>(arrays_, {lines, {}, a_.frozen}, 1, a_.batch, a_.channels, maps,
+                       {0, a_.grad_x_batch_stride, 1});
+    });
+  }
+
+  const BatchNormBackward& a_;
+  BackwardArrays<T> arrays_;
+};
+
+}  // namespace
+
+void batch_norm_backward(const BatchNormBackward& a) {
+  if (a.batch * a.channels * a.inner == 0) {
+    const std::int64_t bytes = a.channels * bytes_of(a.parameter_dtype);
+    fill_bytes(a.grad_weight, 0, bytes, a.stream);
+    fill_bytes(a.grad_bias, 0, bytes, a.stream);
+    return;
+  }
+  for_dtype(a.dtype, [&](auto element) { Backward<decltype(element)>(a).run(); });
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

@@ -1,0 +1,145 @@
+// Dropout (Hinton et al. 2012, Srivastava et al. 2014), inverted form, of count elements:
+//   y[i] = word(i) < threshold ? x[i] * scale : 0
+//   word(i) = philox4x32_10(counter = (i / 4, call), key = seed)[i % 4]
+// A thread makes whole Philox blocks for the elements it reads, so that masks do not depend on the
+// launch and nothing is stored for the backward pass, which is the same function. A dropped element
+// is 0 also where x is inf or NaN: select, not multiply.
+#include "common/philox.h"
+#include "cuda/kernels/kernels.h"
+#include "cuda/scratch.cuh"
+#include "cuda/tuning.h"
+#include "ops/dropout.h"
+
+namespace normdrop::NORMDROP_DEVICE {
+namespace {
+
+constexpr int threads = cuda_tuning::block_threads;
+constexpr int words_per_block = 4;
+
+// (seed, call), from the arguments or from the device's memory.
+struct Draw {
+  std::uint64_t seed;
+  std::uint64_t call;
+
+  __device__ Draw(const DropoutDraw& draw, const std::uint64_t* device_draw)
+      : seed(device_draw != nullptr ? device_draw[0] : draw.seed),
+        call(device_draw != nullptr ? device_draw[1] : draw.call) {}
+
+  __device__ philox::Block words(std::uint64_t block) const {
+    const philox::Block counter{
+        {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
+         static_cast<std::uint32_t>(call), static_cast<std::uint32_t>(call >> 32)}};
+    return philox::block(counter, static_cast<std::uint32_t>(seed),
+                         static_cast<std::uint32_t>(seed >> 32));
+  }
+};
+
+// Elements that a thread handles together: a vector, and at least a whole Philox block.
+template <class T>
+inline constexpr int group_elements =
+    vector_elements<T> > words_per_block ? vector_elements<T> : words_per_block;
+
+template <class T>
+struct Dropping {
+  const T* x;
+  T* y;
+  std::int64_t count;
+  std::uint64_t first_index;
+  std::uint64_t threshold;
+  Arithmetic<T> scale;
+  bool aligned;
+
+  __device__ __forceinline__ T result(T value, std::uint32_t word) const {
+    return word < threshold ? rounded<T>(arithmetic(value) * scale) : T{};
+  }
+
+  // A whole group whose first element has the first word of a block.
+  __device__ __forceinline__ void group(std::int64_t begin, const Draw& draw) const {
+    constexpr int unit = vector_elements<T>;
+    constexpr int packs = group_elements<T> / unit;
+    Pack<T, unit> pack[packs];
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      pack[k] = load_pack<T, unit, true>(x + begin + k * unit, aligned);
+    }
+    const std::uint64_t first_block =
+        (first_index + static_cast<std::uint64_t>(begin)) / words_per_block;
+#pragma unroll
+    for (int block = 0; block < group_elements<T> / words_per_block; ++block) {
+      const philox::Block words = draw.words(first_block + static_cast<unsigned>(block));
+#pragma unroll
+      for (int word = 0; word < words_per_block; ++word) {
+        const int j = block * words_per_block + word;
+        T& element = pack[j / unit].element[j % unit];
+        element = result(element, words.word[word]);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < packs; ++k) store_pack<T, unit>(y + begin + k * unit, pack[k], aligned);
+  }
+
+  __device__ void elements(std::int64_t begin, std::int64_t end, const Draw& draw) const {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::uint64_t index = first_index + static_cast<std::uint64_t>(i);
+      y[i] = result(x[i], draw.words(index / words_per_block).word[index % words_per_block]);
+    }
+  }
+};
+
+template <class T>
+__global__ void __launch_bounds__(threads) drop_elements(Dropout a, bool aligned) {
+  constexpr int step = group_elements<T>;
+  const Draw draw(a.draw, a.device_draw);
+  const Dropping<T> dropping{static_cast<const T*>(a.x),
+                             static_cast<T*>(a.y),
+                             a.count,
+                             a.draw.first_index,
+                             a.draw.threshold,
+                             static_cast<Arithmetic<T>>(a.scale),
+                             aligned};
+  const bool whole_blocks = a.draw.first_index % words_per_block == 0;
+  const std::int64_t first =
+      static_cast<std::int64_t>(blockIdx.x) * cuda_tuning::packs_per_thread * threads;
+#pragma unroll
+  for (int k = 0; k < cuda_tuning::packs_per_thread; ++k) {
+    const std::int64_t begin = (first + k * threads + threadIdx.x) * step;
+    if (begin >= a.count) return;
+    if (whole_blocks && begin + step <= a.count) {
+      dropping.group(begin, draw);
+    } else {
+      dropping.elements(begin, begin + step < a.count ? begin + step : a.count, draw);
+    }
+  }
+}
+
+__global__ void __launch_bounds__(threads) write_keep(DropoutKeep a) {
+  const Draw draw(a.draw, a.device_draw);
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
+  if (i >= a.count) return;
+  const std::uint64_t index = a.draw.first_index + static_cast<std::uint64_t>(i);
+  const std::uint32_t word = draw.words(index / words_per_block).word[index % words_per_block];
+  a.keep[i] = word < a.draw.threshold ? 1 : 0;
+}
+
+template <class T>
+void run(const Dropout& a) {
+  constexpr std::int64_t per_block =
+      static_cast<std::int64_t>(threads) * cuda_tuning::packs_per_thread * group_elements<T>;
+  const bool aligned = lies_aligned(a.x, 0, 16) && lies_aligned(a.y, 0, 16);
+  launch("drop_elements", drop_elements<T>, grid_of(divided_up(a.count, per_block), threads),
+         a.stream, a, aligned);
+}
+
+}  // namespace
+
+void dropout(const Dropout& a) {
+  if (a.count == 0) return;
+  for_dtype(a.dtype, [&](auto element) { run<decltype(element)>(a); });
+}
+
+void dropout_keep(const DropoutKeep& a) {
+  if (a.count == 0) return;
+  launch("write_keep", write_keep, grid_of(divided_up(a.count, threads), threads), a.stream, a);
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

@@ -1,0 +1,149 @@
+// Backward of layer norm: with g = grad_output * weight, x^ = (x - mean) * inv_std and means over
+// the reduced axis,
+//   grad_x = ((g - mean(g)) - x^ * mean(g * x^)) * inv_std
+//   grad_weight = sum over rows of grad_output * x^,   grad_bias = sum of grad_output
+// x^ is recomputed, never stored. Sums over rows and over columns go through slots that are merged
+// in order; no atomics.
+#include "cuda/fill.cuh"
+#include "cuda/kernels/kernels.h"
+#include "cuda/layer_norm_backward_rows.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+namespace {
+
+template <class T>
+class Backward {
+ public:
+  explicit Backward(const LayerNormBackward& a)
+      : a_(a),
+        weight_(parameter_of<T>(a.weight, a.parameter_dtype)),
+        arrays_{static_cast<const T*>(a.grad_output),
+                static_cast<const T*>(a.x),
+                a.mean,
+                a.inv_std,
+                static_cast<T*>(a.grad_x),
+                a.stream} {}
+
+  // Parameter gradients first: grad_x may lie where grad_output does.
+  void run() const {
+    const bool parameters = a_.grad_weight != nullptr || a_.grad_bias != nullptr;
+    if (a_.inner == 1 && backward_row_fits_on_chip<T>(a_.reduced)) return rows_on_chip(parameters);
+    if (parameters) {
+      a_.inner == 1 ? parameters_of_rows() : parameters_of_columns();
+    }
+    a_.inner == 1 ? rows() : columns();
+  }
+
+ private:
+  GradientMerge<T> to_parameters(const GradientSums<T>* slots, const SlotLayout& layout) const {
+    GradientMerge<T> merge{};
+    merge.slots = slots;
+    merge.layout = layout;
+    merge.grad_weight = parameter_gradient_of<T>(a_.grad_weight, a_.parameter_dtype);
+    merge.grad_bias = parameter_gradient_of<T>(a_.grad_bias, a_.parameter_dtype);
+    return merge;
+  }
+
+  GradientMerge<T> to_lines(const GradientSums<T>* slots, const SlotLayout& layout,
+                            GradientLine* lines) const {
+    GradientMerge<T> merge{};
+    merge.slots = slots;
+    merge.layout = layout;
+    merge.lines = lines;
+    merge.mean = a_.mean;
+    merge.inv_std = a_.inv_std;
+    merge.reciprocal = 1.0 / static_cast<double>(a_.reduced);
+    return merge;
+  }
+
+  void rows_on_chip(bool parameters) const {
+    BackwardOfRows<T> arguments{};
+    arguments.arrays = arrays_;
+    arguments.weight = weight_;
+    arguments.rows = a_.outer;
+    arguments.length = a_.reduced;
+    arguments.reciprocal = 1.0 / static_cast<double>(a_.reduced);
+    arguments.grad_output_stride = a_.grad_output_outer_stride;
+    arguments.x_stride = a_.x_outer_stride;
+    arguments.grad_x_stride = a_.grad_x_outer_stride;
+    GradientSums<T>* slots = nullptr;
+    const SlotLayout layout = backward_of_rows_on_chip(arguments, parameters, &slots);
+    if (parameters) merge_sums(to_parameters(slots, layout), a_.stream);
+  }
+
+  // Every element of the reduced axis is a column over the rows.
+  void parameters_of_rows() const {
+    const ReductionMaps<T> maps{
+        {0, a_.grad_output_outer_stride, 1}, {0, a_.x_outer_stride, 1}, {0, 1, 0}, {}, {0, 0, 0}};
+    for_column_unit<T>(a_.reduced, [&](auto unit) {
+      const ColumnPlan plan = plan_columns(1, a_.outer, a_.reduced, unit.is);
+      GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.slots * plan.groups());
+      sums_of_columns(arrays_, maps, 1, a_.outer, a_.reduced, slots);
+      merge_sums(to_parameters(slots, slots_of(plan)), a_.stream);
+    });
+  }
+
+  // Every element of the reduced axis is a group with a run in every outer index.
+  void parameters_of_columns() const {
+    const ReductionMaps<T> maps{{a_.inner, a_.grad_output_outer_stride, 1},
+                                {a_.inner, a_.x_outer_stride, 1},
+                                {0, a_.inner, 1},
+                                {},
+                                {0, 0, 0}};
+    const RunPlan plan = plan_runs<T>(a_.reduced, a_.outer, a_.inner);
+    GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.groups * plan.chunks);
+    sums_of_runs(arrays_, maps, plan, slots);
+    merge_sums(to_parameters(slots, slots_of(plan)), a_.stream);
+  }
+
+  void rows() const {
+    const ReductionMaps<T> maps{{a_.grad_output_outer_stride, 0, 1},
+                                {a_.x_outer_stride, 0, 1},
+                                {1, 0, 0},
+                                weight_,
+                                {0, 0, 1}};
+    const RunPlan plan = plan_runs<T>(a_.outer, 1, a_.reduced);
+    const auto [slots, lines] =
+        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.groups * plan.chunks, plan.groups);
+    sums_of_runs(arrays_, maps, plan, slots);
+    merge_sums(to_lines(slots, slots_of(plan), lines), a_.stream);
+    write_elements<T>(arrays_, {lines, weight_, false}, {a_.outer, a_.reduced, 1},
+                      a_.grad_output_outer_stride, a_.x_outer_stride, a_.grad_x_outer_stride,
+                      {1, 0, 0}, {0, 1, 0});
+  }
+
+  void columns() const {
+    const ReductionMaps<T> maps{{a_.grad_output_outer_stride, a_.inner, 1},
+                                {a_.x_outer_stride, a_.inner, 1},
+                                {a_.inner, 0, 1},
+                                weight_,
+                                {0, 1, 0}};
+    for_column_unit<T>(a_.inner, [&](auto unit) {
+      const ColumnPlan plan = plan_columns(a_.outer, a_.reduced, a_.inner, unit.is);
+      const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
+          a_.stream, plan.slots * plan.groups(), plan.groups());
+      sums_of_columns(arrays_, maps, a_.outer, a_.reduced, a_.inner, slots);
+      merge_sums(to_lines(slots, slots_of(plan), lines), a_.stream);
+      write_columns<T>(arrays_, {lines, weight_, false}, a_.outer, a_.reduced, a_.inner, maps,
+                       {a_.grad_x_outer_stride, a_.inner, 1});
+    });
+  }
+
+  const LayerNormBackward& a_;
+  Parameter<T> weight_;
+  BackwardArrays<T> arrays_;
+};
+
+}  // namespace
+
+void layer_norm_backward(const LayerNormBackward& a) {
+  if (a.outer * a.reduced * a.inner == 0) {
+    const std::int64_t bytes = a.reduced * bytes_of(a.parameter_dtype);
+    fill_bytes(a.grad_weight, 0, bytes, a.stream);
+    fill_bytes(a.grad_bias, 0, bytes, a.stream);
+    return;
+  }
+  for_dtype(a.dtype, [&](auto element) { Backward<decltype(element)>(a).run(); });
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

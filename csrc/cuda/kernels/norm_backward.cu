@@ -1,0 +1,147 @@
+// Backward of every norm whose rows or channels do not fit on chip, for batch norm and layer norm:
+// sums of g and g * x^ over groups, then elements. Reads grad_output and x twice, writes grad_x once.
+#include "cuda/norm_backward.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+template <class T>
+bool reads_aligned(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, int unit) {
+  return packs_lie_aligned<T>(a.grad_output, maps.grad_output.first, unit) &&
+         packs_lie_aligned<T>(a.grad_output, maps.grad_output.second, unit) &&
+         packs_lie_aligned<T>(a.x, maps.x.first, unit) &&
+         packs_lie_aligned<T>(a.x, maps.x.second, unit);
+}
+
+template <class T>
+void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, const RunPlan& plan,
+                  GradientSums<T>* slots) {
+  for_unit<T>(plan.length, [&](auto unit) {
+    const RunGradients<T> arguments{a.grad_output,
+                                    a.x,
+                                    a.mean,
+                                    a.inv_std,
+                                    maps.weight,
+                                    maps.grad_output,
+                                    maps.x,
+                                    maps.statistic,
+                                    maps.weight_map,
+                                    plan,
+                                    reads_aligned(a, maps, unit.is),
+                                    slots};
+    launch("run_gradients", run_gradients<T, unit.is>,
+           grid_of(plan.groups * plan.chunks, block_threads), a.stream, arguments);
+  });
+}
+
+template <class T>
+void sums_of_columns(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, std::int64_t outer,
+                     std::int64_t rows, std::int64_t columns, GradientSums<T>* slots) {
+  for_column_unit<T>(columns, [&](auto unit) {
+    const ColumnPlan plan = plan_columns(outer, rows, columns, unit.is);
+    const ColumnGradients<T> arguments{a.grad_output,
+                                       a.x,
+                                       a.mean,
+                                       a.inv_std,
+                                       maps.weight,
+                                       maps.grad_output,
+                                       maps.x,
+                                       maps.statistic,
+                                       maps.weight_map,
+                                       plan,
+                                       reads_aligned(a, maps, unit.is),
+                                       slots};
+    launch("column_gradients", column_gradients<T, unit.is>, grid_of(plan.blocks(), column_threads),
+           a.stream, arguments);
+  });
+}
+
+template <class T>
+void merge_sums(const GradientMerge<T>& arguments, void* stream) {
+  launch("merge_gradients", merge_gradients<T>,
+         grid_of(merge_blocks(arguments.layout), merge_threads), stream, arguments);
+}
+
+template <class T>
+void write_elements(const BackwardArrays<T>& a, const GradientWrite<T>& write,
+                    const DenseShape& shape, std::int64_t grad_output_stride, std::int64_t x_stride,
+                    std::int64_t grad_x_stride, const IndexMap& line_map,
+                    const IndexMap& parameter_map) {
+  for_unit<T>(shape.pack_axis(), [&](auto unit) {
+    const bool aligned = packs_lie_aligned<T>(a.grad_output, grad_output_stride, unit.is) &&
+                         packs_lie_aligned<T>(a.x, x_stride, unit.is) &&
+                         packs_lie_aligned<T>(a.grad_x, grad_x_stride, unit.is);
+    const GradientElements<T> arguments{
+        a.grad_output, a.x,      a.grad_x,           write.lines,
+        write.weight,  shape,    grad_output_stride, x_stride,
+        grad_x_stride, line_map, parameter_map,      write.constants,
+        aligned};
+    const std::int64_t packs = shape.outer * shape.dense() / unit.is;
+    launch("gradient_elements", gradient_elements<T, unit.is>,
+           grid_of(divided_up(packs, block_threads * cuda_tuning::packs_per_thread), block_threads),
+           a.stream, arguments);
+  });
+}
+
+template <class T>
+void write_columns(const BackwardArrays<T>& a, const GradientWrite<T>& write, std::int64_t outer,
+                   std::int64_t rows, std::int64_t columns, const ReductionMaps<T>& maps,
+                   const IndexMap& grad_x_map) {
+  for_column_unit<T>(columns, [&](auto unit) {
+    const ColumnPlan plan = plan_column_pass(outer, rows, columns, unit.is);
+    const bool aligned = reads_aligned(a, maps, unit.is) &&
+                         packs_lie_aligned<T>(a.grad_x, grad_x_map.first, unit.is) &&
+                         packs_lie_aligned<T>(a.grad_x, grad_x_map.second, unit.is);
+    const GradientOfColumns<T> arguments{
+        a.grad_output, a.x,        a.grad_x,        write.lines, write.weight,    maps.grad_output,
+        maps.x,        grad_x_map, maps.weight_map, plan,        write.constants, aligned};
+    launch("gradient_of_columns", gradient_of_columns<T, unit.is>,
+           grid_of(plan.blocks(), column_threads), a.stream, arguments);
+  });
+}
+
+template void sums_of_runs(const BackwardArrays<float>&, const ReductionMaps<float>&,
+                           const RunPlan&, GradientSums<float>*);
+template void sums_of_columns(const BackwardArrays<float>&, const ReductionMaps<float>&,
+                              std::int64_t, std::int64_t, std::int64_t, GradientSums<float>*);
+template void merge_sums(const GradientMerge<float>&, void*);
+template void write_elements(const BackwardArrays<float>&, const GradientWrite<float>&,
+                             const DenseShape&, std::int64_t, std::int64_t, std::int64_t,
+                             const IndexMap&, const IndexMap&);
+template void write_columns(const BackwardArrays<float>&, const GradientWrite<float>&, std::int64_t,
+                            std::int64_t, std::int64_t, const ReductionMaps<float>&,
+                            const IndexMap&);
+template void sums_of_runs(const BackwardArrays<double>&, const ReductionMaps<double>&,
+                           const RunPlan&, GradientSums<double>*);
+template void sums_of_columns(const BackwardArrays<double>&, const ReductionMaps<double>&,
+                              std::int64_t, std::int64_t, std::int64_t, GradientSums<double>*);
+template void merge_sums(const GradientMerge<double>&, void*);
+template void write_elements(const BackwardArrays<double>&, const GradientWrite<double>&,
+                             const DenseShape&, std::int64_t, std::int64_t, std::int64_t,
+                             const IndexMap&, const IndexMap&);
+template void write_columns(const BackwardArrays<double>&, const GradientWrite<double>&,
+                            std::int64_t, std::int64_t, std::int64_t, const ReductionMaps<double>&,
+                            const IndexMap&);
+template void sums_of_runs(const BackwardArrays<float16>&, const ReductionMaps<float16>&,
+                           const RunPlan&, GradientSums<float16>*);
+template void sums_of_columns(const BackwardArrays<float16>&, const ReductionMaps<float16>&,
+                              std::int64_t, std::int64_t, std::int64_t, GradientSums<float16>*);
+template void merge_sums(const GradientMerge<float16>&, void*);
+template void write_elements(const BackwardArrays<float16>&, const GradientWrite<float16>&,
+                             const DenseShape&, std::int64_t, std::int64_t, std::int64_t,
+                             const IndexMap&, const IndexMap&);
+template void write_columns(const BackwardArrays<float16>&, const GradientWrite<float16>&,
+                            std::int64_t, std::int64_t, std::int64_t, const ReductionMaps<float16>&,
+                            const IndexMap&);
+template void sums_of_runs(const BackwardArrays<bfloat16>&, const ReductionMaps<bfloat16>&,
+                           const RunPlan&, GradientSums<bfloat16>*);
+template void sums_of_columns(const BackwardArrays<bfloat16>&, const ReductionMaps<bfloat16>&,
+                              std::int64_t, std::int64_t, std::int64_t, GradientSums<bfloat16>*);
+template void merge_sums(const GradientMerge<bfloat16>&, void*);
+template void write_elements(const BackwardArrays<bfloat16>&, const GradientWrite<bfloat16>&,
+                             const DenseShape&, std::int64_t, std::int64_t, std::int64_t,
+                             const IndexMap&, const IndexMap&);
+template void write_columns(const BackwardArrays<bfloat16>&, const GradientWrite<bfloat16>&,
+                            std::int64_t, std::int64_t, std::int64_t,
+                            const ReductionMaps<bfloat16>&, const IndexMap&);
+
+}  // namespace normdrop::NORMDROP_DEVICE

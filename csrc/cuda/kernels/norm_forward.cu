@@ -1,0 +1,109 @@
+// Forward of every norm whose rows or channels do not fit on chip, for batch norm and layer norm:
+// moments of chunks, statistics of groups, elements. Reads x twice and writes y once.
+#include "cuda/norm_forward.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+template <class T>
+void merge_to_normalisers(const ForwardArrays<T>& a, const Moments* slots, const SlotLayout& layout,
+                          Normaliser* normalisers) {
+  launch("merge_moments", merge_moments<T>, grid_of(merge_blocks(layout), merge_threads), a.stream,
+         slots, layout, a.eps, a.statistics, normalisers);
+}
+
+template <bool finite, class T>
+void apply_to_runs(const ForwardArrays<T>& a, const RunsInArray& in,
+                   const Normaliser* normalisers) {
+  for_unit<T>(in.shape.pack_axis(), [&](auto unit) {
+    const bool aligned = packs_lie_aligned<T>(a.x, in.x_outer_stride, unit.is) &&
+                         packs_lie_aligned<T>(a.y, in.y_outer_stride, unit.is);
+    const NormaliseElements<T> arguments{a.x,
+                                         a.y,
+                                         normalisers,
+                                         a.weight,
+                                         a.bias,
+                                         in.shape,
+                                         in.x_outer_stride,
+                                         in.y_outer_stride,
+                                         in.normaliser_map,
+                                         in.parameter_map,
+                                         aligned};
+    const std::int64_t packs = in.shape.outer * in.shape.dense() / unit.is;
+    launch("normalise_elements", normalise_elements<T, unit.is, finite>,
+           grid_of(divided_up(packs, block_threads * cuda_tuning::packs_per_thread), block_threads),
+           a.stream, arguments);
+  });
+}
+
+template <bool finite, class T>
+void apply_to_columns(const ForwardArrays<T>& a, const ColumnsInArray& in,
+                      const Normaliser* normalisers) {
+  for_column_unit<T>(in.columns, [&](auto unit) {
+    const ColumnPlan plan = plan_column_pass(in.outer, in.rows, in.columns, unit.is);
+    const bool aligned = packs_lie_aligned<T>(a.x, in.x_map.first, unit.is) &&
+                         packs_lie_aligned<T>(a.x, in.x_map.second, unit.is) &&
+                         packs_lie_aligned<T>(a.y, in.y_map.first, unit.is) &&
+                         packs_lie_aligned<T>(a.y, in.y_map.second, unit.is);
+    const NormaliseColumns<T> arguments{a.x,      a.y,      normalisers,      a.weight, a.bias,
+                                        in.x_map, in.y_map, in.parameter_map, plan,     aligned};
+    launch("normalise_columns", normalise_columns<T, unit.is, finite>,
+           grid_of(plan.blocks(), column_threads), a.stream, arguments);
+  });
+}
+
+template <class T>
+void forward_of_runs(const ForwardArrays<T>& a, const RunsInArray& in) {
+  const RunPlan plan = plan_runs<T>(in.groups, in.runs, in.length);
+  const std::int64_t blocks = plan.groups * plan.chunks;
+  const auto [slots, normalisers] = scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);
+  for_unit<T>(in.length, [&](auto unit) {
+    const bool aligned = packs_lie_aligned<T>(a.x, in.x_map.first, unit.is) &&
+                         packs_lie_aligned<T>(a.x, in.x_map.second, unit.is);
+    launch("run_moments", run_moments<T, unit.is>, grid_of(blocks, block_threads), a.stream, a.x,
+           in.x_map, plan, aligned, slots);
+  });
+  merge_to_normalisers(a, slots, slots_of(plan), normalisers);
+  apply_to_runs<true>(a, in, normalisers);
+}
+
+template <class T>
+void forward_of_columns(const ForwardArrays<T>& a, const ColumnsInArray& in) {
+  for_column_unit<T>(in.columns, [&](auto unit) {
+    const ColumnPlan plan = plan_columns(in.outer, in.rows, in.columns, unit.is);
+    const auto [slots, normalisers] =
+        scratch<Moments, Normaliser>(a.stream, plan.slots * plan.groups(), plan.groups());
+    const bool aligned = packs_lie_aligned<T>(a.x, in.x_map.first, unit.is) &&
+                         packs_lie_aligned<T>(a.x, in.x_map.second, unit.is);
+    launch("column_moments", column_moments<T, unit.is>, grid_of(plan.blocks(), column_threads),
+           a.stream, a.x, in.x_map, plan, aligned, slots);
+    merge_to_normalisers(a, slots, slots_of(plan), normalisers);
+    apply_to_columns<true>(a, in, normalisers);
+  });
+}
+
+template void forward_of_runs(const ForwardArrays<float>&, const RunsInArray&);
+template void forward_of_columns(const ForwardArrays<float>&, const ColumnsInArray&);
+template void apply_to_runs<false>(const ForwardArrays<float>&, const RunsInArray&,
+                                   const Normaliser*);
+template void apply_to_columns<false>(const ForwardArrays<float>&, const ColumnsInArray&,
+                                      const Normaliser*);
+template void forward_of_runs(const ForwardArrays<double>&, const RunsInArray&);
+template void forward_of_columns(const ForwardArrays<double>&, const ColumnsInArray&);
+template void apply_to_runs<false>(const ForwardArrays<double>&, const RunsInArray&,
+                                   const Normaliser*);
+template void apply_to_columns<false>(const ForwardArrays<double>&, const ColumnsInArray&,
+                                      const Normaliser*);
+template void forward_of_runs(const ForwardArrays<float16>&, const RunsInArray&);
+template void forward_of_columns(const ForwardArrays<float16>&, const ColumnsInArray&);
+template void apply_to_runs<false>(const ForwardArrays<float16>&, const RunsInArray&,
+                                   const Normaliser*);
+template void apply_to_columns<false>(const ForwardArrays<float16>&, const ColumnsInArray&,
+                                      const Normaliser*);
+template void forward_of_runs(const ForwardArrays<bfloat16>&, const RunsInArray&);
+template void forward_of_columns(const ForwardArrays<bfloat16>&, const ColumnsInArray&);
+template void apply_to_runs<false>(const ForwardArrays<bfloat16>&, const RunsInArray&,
+                                   const Normaliser*);
+template void apply_to_columns<false>(const ForwardArrays<bfloat16>&, const ColumnsInArray&,
+                                      const Normaliser*);
+
+}  // namespace normdrop::NORMDROP_DEVICE

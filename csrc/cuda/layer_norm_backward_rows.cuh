@@ -1,0 +1,390 @@
+// Backward of layer norm over rows that registers hold: one read of grad_output and x, one write of
+// grad_x. A block goes down a slot of rows and keeps sums for its columns in registers; slots are
+// merged by merge.cuh. Short rows share a block; long ones have a cluster of blocks, each with a
+// part of the columns.
+#pragma once
+
+#include "cuda/clusters.cuh"
+#include "cuda/layer_norm_rows.cuh"
+#include "cuda/norm_backward.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+using cuda_tuning::backward_block;
+
+template <class T>
+inline constexpr int backward_columns =
+    sizeof(T) == 8 ? cuda_tuning::backward_columns_per_thread / 2
+                   : cuda_tuning::backward_columns_per_thread;
+
+template <class T>
+struct BackwardOfRows {
+  BackwardArrays<T> arrays;
+  Parameter<T> weight;
+  std::int64_t rows;
+  std::int64_t length;
+  double reciprocal;  // of the length
+  std::int64_t grad_output_stride;
+  std::int64_t x_stride;
+  std::int64_t grad_x_stride;
+  std::int64_t rows_per_slot;
+  std::int64_t parts;  // of a row: blocks of a cluster
+  bool aligned;
+  bool parameters_aligned;
+  GradientSums<T>* slots;  // (slot, column), or null where no parameter gradient is wanted
+};
+
+// A column's sum over a slot of rows. Terms of half types are floats: their errors are kept too.
+struct CompensatedSum {
+  float value;
+  float error;
+  __device__ __forceinline__ void add_term(float term) {
+    const float sum = value + term;
+    const float part = sum - value;
+    error += (value - (sum - part)) + (term - part);
+    value = sum;
+  }
+  __device__ __forceinline__ PlainSum total() const {
+    return {static_cast<double>(value) + static_cast<double>(error)};
+  }
+};
+
+template <class T>
+struct ColumnSums {
+  GradientSums<T> sums;
+  __device__ __forceinline__ void add(double grad, double x_hat) { sums.add(grad, x_hat); }
+  __device__ __forceinline__ GradientSums<T> total() const { return sums; }
+};
+
+struct HalfColumnSums {
+  CompensatedSum g;
+  CompensatedSum gx;
+  __device__ __forceinline__ void add(float grad, float x_hat) {
+    g.add_term(grad);
+    gx.add_term(grad * x_hat);
+  }
+  __device__ __forceinline__ void add(double grad, double x_hat) {
+    g.add_term(rounded<float>(grad));
+    gx.add_term(rounded<float>(grad * x_hat));
+  }
+  template <class T>
+  __device__ __forceinline__ GradientSums<T> total() const {
+    return {g.total(), gx.total()};
+  }
+};
+
+// Sums over a row of a half type in single precision, and the size of its largest term: numbers
+// near the ends of float's range are left to double.
+struct SingleRowSums {
+  double g;
+  double gx;
+  double largest;
+
+  __device__ __forceinline__ bool usable() const {
+    return is_finite(g) && is_finite(gx) && (largest >= 0x1p-60 || largest == 0.0);
+  }
+};
+
+__device__ __forceinline__ SingleRowSums combine(const SingleRowSums& a, const SingleRowSums& b) {
+  return {a.g + b.g, a.gx + b.gx, fmax(a.largest, b.largest)};
+}
+
+// One row's elements of a thread.
+template <class T, int unit>
+struct GradientElementsOfRow {
+  static constexpr int packs = backward_columns<T> / unit;
+  Pack<T, unit> grad_output[packs];
+  Pack<T, unit> x[packs];
+  double mean;
+  double inv_std;
+};
+
+// What a thread handles: columns from `first_column` on, packs `threads` packs apart; rows
+// `groups` apart. Arithmetic is in double, of half types in float where their numbers allow it.
+template <class T, int unit, int threads>
+class RowsOfThread {
+ public:
+  static constexpr int columns = backward_columns<T>;
+  static constexpr int packs = columns / unit;
+  static constexpr int groups = row_block_threads<threads> / threads;
+  static constexpr bool is_half = sizeof(T) == 2;
+  using Elements = GradientElementsOfRow<T, unit>;
+
+  __device__ RowsOfThread(const BackwardOfRows<T>& a, std::int64_t part) : a_(a) {
+    first_column_ = part * threads * columns;
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      valid_[k] = column(k) < a.length;
+      if (valid_[k]) a.weight.load(column(k), 1, a.parameters_aligned, weight_[k]);
+    }
+  }
+
+  __device__ std::int64_t column(int k) const {
+    return first_column_ + (static_cast<int>(threadIdx.x) % threads + k * threads) * unit;
+  }
+
+  __device__ Elements load(std::int64_t row) const {
+    Elements elements;
+    elements.mean = a_.arrays.mean[row];
+    elements.inv_std = a_.arrays.inv_std[row];
+    const T* grad_output = a_.arrays.grad_output + row * a_.grad_output_stride;
+    const T* x = a_.arrays.x + row * a_.x_stride;
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      elements.grad_output[k] = valid_[k]
+                                    ? load_pack<T, unit, true>(grad_output + column(k), a_.aligned)
+                                    : zero_pack<T, unit>();
+      elements.x[k] =
+          valid_[k] ? load_pack<T, unit, true>(x + column(k), a_.aligned) : zero_pack<T, unit>();
+    }
+    return elements;
+  }
+
+  // This thread's part of the row's sums.
+  __device__ GradientSums<T> row_sums(const Elements& elements) const {
+    GradientSums<T> sums{};
+    for_each([&](int k, int j) {
+      const double grad = static_cast<double>(arithmetic(elements.grad_output[k].element[j]));
+      sums.add(grad * static_cast<double>(weight_[k][j]), x_hat_of(elements, k, j));
+    });
+    return sums;
+  }
+
+  __device__ SingleRowSums single_row_sums(const Elements& elements,
+                                           const SingleNormaliser& n) const {
+    SingleRowSums sums{};
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      if (!valid_[k]) continue;
+      float g = 0.0f;
+      float gx = 0.0f;
+      float largest = 0.0f;
+#pragma unroll
+      for (int j = 0; j < unit; ++j) {
+        const float term = arithmetic(elements.grad_output[k].element[j]) * weight_[k][j];
+        g += term;
+        gx = fmaf(term, x_hat_of(elements, k, j, n), gx);
+        largest = fmaxf(largest, fabsf(term));
+      }
+      sums = combine(sums, SingleRowSums{g, gx, largest});
+    }
+    return sums;
+  }
+
+  // Writes the row's grad_x and adds to the columns' sums.
+  __device__ void write(std::int64_t row, const Elements& elements, const GradientSums<T>& sums) {
+    const double mean_g = sums.g.total().high * a_.reciprocal;
+    const double mean_gx = sums.gx.total().high * a_.reciprocal;
+    write_row(row, [&](int k, int j) {
+      const double grad = static_cast<double>(arithmetic(elements.grad_output[k].element[j]));
+      const double x_hat = x_hat_of(elements, k, j);
+      if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
+      const double g = grad * static_cast<double>(weight_[k][j]);
+      return rounded<T>(((g - mean_g) - x_hat * mean_gx) * elements.inv_std);
+    });
+  }
+
+  __device__ void write_in_single(std::int64_t row, const Elements& elements,
+                                  const SingleNormaliser& n, const SingleRowSums& sums) {
+    const float mean_g = rounded<float>(sums.g * a_.reciprocal);
+    const float mean_gx = rounded<float>(sums.gx * a_.reciprocal);
+    write_row(row, [&](int k, int j) {
+      const float grad = arithmetic(elements.grad_output[k].element[j]);
+      const float x_hat = x_hat_of(elements, k, j, n);
+      if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
+      const float g = grad * weight_[k][j];
+      return rounded<T>(((g - mean_g) - x_hat * mean_gx) * n.inv_std_high);
+    });
+  }
+
+  // The block's groups of threads in order, to the block's slot.
+  __device__ void deliver(std::int64_t slot, GradientSums<T>* shared) const {
+    GradientSums<T>* target = a_.slots + slot * a_.length;
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+#pragma unroll
+      for (int j = 0; j < unit; ++j) {
+        GradientSums<T> sum = total(k * unit + j);
+        if constexpr (groups > 1) {
+          if (k + j > 0) __syncthreads();
+          shared[threadIdx.x] = sum;
+          __syncthreads();
+          for (int g = 1; threadIdx.x < threads && g < groups; ++g) {
+            sum = combine(sum, shared[g * threads + static_cast<int>(threadIdx.x)]);
+          }
+        }
+        if (threadIdx.x < threads && valid_[k]) target[column(k) + j] = sum;
+      }
+    }
+  }
+
+ private:
+  template <class Body>
+  __device__ __forceinline__ void for_each(Body&& body) const {
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      if (!valid_[k]) continue;
+#pragma unroll
+      for (int j = 0; j < unit; ++j) body(k, j);
+    }
+  }
+
+  template <class Element>
+  __device__ __forceinline__ void write_row(std::int64_t row, Element&& element) const {
+    T* grad_x = a_.arrays.grad_x + row * a_.grad_x_stride;
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      if (!valid_[k]) continue;
+      Pack<T, unit> result;
+#pragma unroll
+      for (int j = 0; j < unit; ++j) result.element[j] = element(k, j);
+      store_pack<T, unit>(grad_x + column(k), result, a_.aligned);
+    }
+  }
+
+  __device__ __forceinline__ double x_hat_of(const Elements& elements, int k, int j) const {
+    const double x = static_cast<double>(arithmetic(elements.x[k].element[j]));
+    return (x - elements.mean) * elements.inv_std;
+  }
+
+  __device__ __forceinline__ float x_hat_of(const Elements& elements, int k, int j,
+                                            const SingleNormaliser& n) const {
+    return fmaf(arithmetic(elements.x[k].element[j]) - n.centre, n.inv_std_high, n.offset);
+  }
+
+  __device__ __forceinline__ GradientSums<T> total(int column) const {
+    if constexpr (is_half) {
+      return sums_[column].template total<T>();
+    } else {
+      return sums_[column].total();
+    }
+  }
+
+  const BackwardOfRows<T>& a_;
+  std::int64_t first_column_;
+  bool valid_[packs];
+  Arithmetic<T> weight_[packs][unit];
+  std::conditional_t<is_half, HalfColumnSums, ColumnSums<T>> sums_[columns] = {};
+};
+
+// A sum over all threads of a row, in its block or cluster.
+template <int threads, class Value>
+__device__ __forceinline__ Value over_row(Value value, Value* slots, Value* part,
+                                          std::int64_t parts) {
+  const auto both = [](const Value& u, const Value& v) { return combine(u, v); };
+  value = reduce<threads>(value, slots, both);
+  return parts > 1 ? over_cluster(value, part, Value{}, both) : value;
+}
+
+template <class T, int unit, int threads>
+__global__ void __launch_bounds__(row_block_threads<threads>)
+    backward_of_rows(BackwardOfRows<T> a) {
+  using Thread = RowsOfThread<T, unit, threads>;
+  constexpr int block = row_block_threads<threads>;
+  constexpr int slots = slots_for<threads>;
+  SHARED_ARRAY(GradientSums<T>, row_slots, 2 * slots);
+  SHARED_ARRAY(GradientSums<T>, row_parts, 2);
+  SHARED_ARRAY(SingleRowSums, single_slots, 2 * slots);
+  SHARED_ARRAY(SingleRowSums, single_parts, 2);
+  SHARED_ARRAY(GradientSums<T>, group_slots, Thread::groups > 1 ? block : 1);
+  const std::int64_t slot = blockIdx.x / a.parts;
+  const std::int64_t slot_end = (slot + 1) * a.rows_per_slot;
+  const std::int64_t end = slot_end < a.rows ? slot_end : a.rows;
+  Thread thread(a, blockIdx.x % a.parts);
+  std::int64_t row = slot * a.rows_per_slot + static_cast<int>(threadIdx.x) / threads;
+  // Slots of two rows take turns, so that one barrier a row is enough.
+  int turn = 0;
+  typename Thread::Elements next{};
+  if (row < end) next = thread.load(row);
+  for (; row < end; row += Thread::groups) {
+    const typename Thread::Elements elements = next;
+    if (row + Thread::groups < end) next = thread.load(row + Thread::groups);
+    turn = 1 - turn;
+    if constexpr (Thread::is_half) {
+      const SingleNormaliser n = single_normaliser({elements.mean, 0.0}, elements.inv_std);
+      if (n.usable) {
+        const SingleRowSums sums =
+            over_row<threads>(thread.single_row_sums(elements, n), single_slots + turn * slots,
+                              single_parts + turn, a.parts);
+        if (sums.usable()) {
+          thread.write_in_single(row, elements, n, sums);
+          continue;
+        }
+      }
+    }
+    thread.write(row, elements,
+                 over_row<threads>(thread.row_sums(elements), row_slots + turn * slots,
+                                   row_parts + turn, a.parts));
+  }
+  if (a.slots != nullptr) thread.deliver(slot, group_slots);
+  if (a.parts > 1) cluster_sync();  // no block may end while another still reads its part
+}
+
+// Calls body with the number of threads that hold a row, or a cluster's part of one.
+template <class T, class Body>
+void for_threads_of_backward_row(std::int64_t length, Body&& body) {
+  constexpr std::int64_t each = backward_columns<T>;
+  if (length <= 8 * each) return body(Number<8>{});
+  if (length <= 32 * each) return body(Number<32>{});
+  if (length <= 128 * each) return body(Number<128>{});
+  if (length <= 256 * each) return body(Number<256>{});
+  body(Number<backward_block>{});
+}
+
+template <class T>
+std::int64_t backward_parts(std::int64_t length) {
+  return divided_up(length, backward_block * backward_columns<T>);
+}
+
+template <class T>
+bool backward_row_fits_on_chip(std::int64_t length) {
+  const std::int64_t parts = backward_parts<T>(length);
+  const DeviceLimits& limits = device_limits();
+  return parts <= 1 ||
+         (limits.clusters && parts <= limits.largest_cluster && parts <= largest_cluster);
+}
+
+// Rows of a slot: from the shape alone.
+inline std::int64_t backward_rows_per_slot(std::int64_t rows, std::int64_t groups,
+                                           std::int64_t block) {
+  const std::int64_t few = divided_up(rows, groups) < cuda_tuning::backward_fewest_slots
+                               ? divided_up(rows, groups)
+                               : cuda_tuning::backward_fewest_slots;
+  const std::int64_t wanted = rows / cuda_tuning::backward_rows_per_slot;
+  const std::int64_t most = cuda_tuning::backward_most_threads / block;
+  const std::int64_t slots = wanted < few ? few : wanted > most ? most : wanted;
+  return divided_up(divided_up(rows, slots), groups) * groups;
+}
+
+// Returns where the slots are, for merge_sums; `arguments.slots` is set where they are wanted.
+template <class T>
+SlotLayout backward_of_rows_on_chip(BackwardOfRows<T> arguments, bool parameters,
+                                    GradientSums<T>** slots) {
+  SlotLayout layout{};
+  for_unit<T>(arguments.length, [&](auto unit) {
+    const BackwardArrays<T>& arrays = arguments.arrays;
+    arguments.aligned =
+        packs_lie_aligned<T>(arrays.grad_output, arguments.grad_output_stride, unit.is) &&
+        packs_lie_aligned<T>(arrays.x, arguments.x_stride, unit.is) &&
+        packs_lie_aligned<T>(arrays.grad_x, arguments.grad_x_stride, unit.is);
+    arguments.parameters_aligned = packs_lie_aligned<T>(arguments.weight.values, 0, unit.is);
+    for_threads_of_backward_row<T>(arguments.length, [&](auto threads) {
+      constexpr int block = row_block_threads<threads.is>;
+      arguments.rows_per_slot = backward_rows_per_slot(arguments.rows, block / threads.is, block);
+      const std::int64_t count = divided_up(arguments.rows, arguments.rows_per_slot);
+      arguments.parts = backward_parts<T>(arguments.length);
+      if (parameters) {
+        *slots = scratch<GradientSums<T>>(arrays.stream, count * arguments.length);
+        arguments.slots = *slots;
+      }
+      LaunchDims dims = grid_of(count * arguments.parts, block);
+      dims.cluster = static_cast<unsigned>(arguments.parts);
+      launch("backward_of_rows", backward_of_rows<T, unit.is, threads.is>, dims, arrays.stream,
+             arguments);
+      layout = {arguments.length, count, 1, arguments.length};
+    });
+  });
+  return layout;
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

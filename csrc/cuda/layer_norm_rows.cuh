@@ -1,0 +1,196 @@
+// Layer norm of rows that the registers of some threads hold: one read, one write, two passes over
+// registers for the variance. Short rows share a block and need no shared memory; a row of several
+// chunks has a cluster of blocks, one for each.
+#pragma once
+
+#include "cuda/clusters.cuh"
+#include "cuda/norm_forward.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+template <class T>
+struct NormaliseRows {
+  const T* x;
+  T* y;
+  Parameter<T> weight;
+  Parameter<T> bias;
+  std::int64_t rows;
+  std::int64_t length;
+  Divisor divisor;  // the length
+  std::int64_t x_stride;
+  std::int64_t y_stride;
+  double eps;
+  Statistics statistics;
+  bool aligned;
+  bool parameters_aligned;
+};
+
+// Threads of a block where `threads` of them share a row: many short rows, or one.
+template <int threads>
+inline constexpr int row_block_threads =
+    threads > cuda_tuning::short_row_block ? threads : cuda_tuning::short_row_block;
+
+// A thread's elements of a row: packs `threads` packs apart.
+template <class T, int unit, int threads>
+struct RowElements {
+  static constexpr int packs = chunk_elements<T> / block_threads / unit;
+  Pack<T, unit> pack[packs];
+  bool valid[packs];
+
+  __device__ __forceinline__ static int column(int k) {
+    return (static_cast<int>(threadIdx.x) % threads + k * threads) * unit;
+  }
+
+  __device__ __forceinline__ RowElements(const T* x, int length, bool aligned) {
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      valid[k] = column(k) < length;
+      pack[k] = valid[k] ? load_pack<T, unit, true>(x + column(k), aligned) : zero_pack<T, unit>();
+    }
+  }
+
+  // y[i] of parameters [first + i]
+  __device__ __forceinline__ void write(T* y, const Normaliser& n, const NormaliseRows<T>& a,
+                                        std::int64_t first) {
+    const Held<T> held = hold<T>(n);
+    const bool has_bias = a.bias.values != nullptr;
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      if (!valid[k]) continue;
+      forget_widened(pack[k]);
+      Arithmetic<T> weight[unit];
+      Arithmetic<T> bias[unit];
+      a.weight.load(first + column(k), 1, a.parameters_aligned, weight);
+      a.bias.load(first + column(k), 0, a.parameters_aligned, bias);
+#pragma unroll
+      for (int j = 0; j < unit; ++j) {
+        pack[k].element[j] =
+            normalised<true>(pack[k].element[j], held, &n, weight[j], bias[j], has_bias);
+      }
+      store_pack<T, unit>(y + column(k), pack[k], a.aligned);
+    }
+  }
+};
+
+// Shared memory of a block for the moments of what its threads hold.
+template <class T>
+struct MomentSlots {
+  double* largest;
+  Sum<T>* sums;
+  Sum<T>* squares;
+};
+
+// Threads that a multiprocessor holds at once: what bounds the registers of one.
+template <int unit>
+inline constexpr int row_threads_resident =
+    unit > 1 ? cuda_tuning::row_threads_resident : cuda_tuning::odd_row_threads_resident;
+
+template <class T, int unit, int threads>
+__device__ __forceinline__ Moments moments_of(RowElements<T, unit, threads>& elements,
+                                              const Divisor& length, const MomentSlots<T>& slots) {
+  return moments_of<T, threads>(elements.pack, elements.valid, length, slots.largest, slots.sums,
+                                slots.squares);
+}
+
+template <class T, int unit, int threads>
+__global__ void __launch_bounds__(row_block_threads<threads>,
+                                  row_threads_resident<unit> / row_block_threads<threads>)
+    normalise_rows(NormaliseRows<T> a) {
+  constexpr int rows = row_block_threads<threads> / threads;
+  SHARED_ARRAY(double, largest_slots, slots_for<threads>);
+  SHARED_ARRAY(Sum<T>, sum_slots, slots_for<threads>);
+  SHARED_ARRAY(Sum<T>, square_slots, slots_for<threads>);
+  const std::int64_t row =
+      static_cast<std::int64_t>(blockIdx.x) * rows + static_cast<int>(threadIdx.x) / threads;
+  if (row >= a.rows) return;  // the whole group of threads
+  RowElements<T, unit, threads> elements(a.x + row * a.x_stride, static_cast<int>(a.length),
+                                         a.aligned);
+  const Moments moments =
+      moments_of(elements, a.divisor, MomentSlots<T>{largest_slots, sum_slots, square_slots});
+  const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
+  if (threadIdx.x % threads == 0) a.statistics.set(row, n);
+  elements.write(a.y + row * a.y_stride, n, a, 0);
+}
+
+// A cluster has a row, each of its blocks a chunk. The same bits as chunks through memory.
+template <class T, int unit>
+__global__ void __launch_bounds__(block_threads, row_threads_resident<unit> / block_threads)
+    normalise_rows_in_clusters(NormaliseRows<T> a) {
+  SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
+  SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
+  SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
+  SHARED_ARRAY(Moments, part, 1);
+  const std::int64_t row = blockIdx.x / cluster_size();
+  const std::int64_t begin = static_cast<std::int64_t>(cluster_rank()) * chunk_elements<T>;
+  const std::int64_t left = a.length - begin;
+  const int length = static_cast<int>(left < chunk_elements<T> ? left : chunk_elements<T>);
+  RowElements<T, unit, block_threads> elements(a.x + row * a.x_stride + begin, length, a.aligned);
+  const Moments mine =
+      moments_of(elements, Divisor(length), MomentSlots<T>{largest_slots, sum_slots, square_slots});
+  const Moments moments = over_cluster(
+      mine, part, no_moments(), [](const Moments& u, const Moments& v) { return merge(u, v); });
+  const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
+  if (begin == 0 && threadIdx.x == 0) a.statistics.set(row, n);
+  elements.write(a.y + row * a.y_stride + begin, n, a, begin);
+  cluster_sync();  // no block may end while another still reads its part
+}
+
+// Calls body with the number of threads that hold a row.
+template <class T, class Body>
+void for_threads_of_row(std::int64_t length, Body&& body) {
+  constexpr std::int64_t each = chunk_elements<T> / block_threads;
+  if (length <= 4 * each) return body(Number<4>{});
+  if (length <= 8 * each) return body(Number<8>{});
+  if (length <= 16 * each) return body(Number<16>{});
+  if (length <= 32 * each) return body(Number<32>{});
+  if (length <= 128 * each) return body(Number<128>{});
+  body(Number<256>{});
+}
+
+// Whether rows fit in the registers of a block, or of a cluster of this card.
+template <class T>
+bool row_fits_on_chip(std::int64_t length) {
+  const std::int64_t chunks = divided_up(length, chunk_elements<T>);
+  const DeviceLimits& limits = device_limits();
+  return chunks <= 1 ||
+         (limits.clusters && chunks <= limits.largest_cluster && chunks <= largest_cluster);
+}
+
+template <class T>
+void forward_of_rows_on_chip(const ForwardArrays<T>& a, std::int64_t rows, std::int64_t length,
+                             std::int64_t x_stride, std::int64_t y_stride) {
+  for_unit<T>(length, [&](auto unit) {
+    const bool aligned = packs_lie_aligned<T>(a.x, x_stride, unit.is) &&
+                         packs_lie_aligned<T>(a.y, y_stride, unit.is);
+    const bool parameters_aligned = packs_lie_aligned<T>(a.weight.values, 0, unit.is) &&
+                                    packs_lie_aligned<T>(a.bias.values, 0, unit.is);
+    const NormaliseRows<T> arguments{a.x,
+                                     a.y,
+                                     a.weight,
+                                     a.bias,
+                                     rows,
+                                     length,
+                                     Divisor(static_cast<double>(length)),
+                                     x_stride,
+                                     y_stride,
+                                     a.eps,
+                                     a.statistics,
+                                     aligned,
+                                     parameters_aligned};
+    const std::int64_t chunks = divided_up(length, chunk_elements<T>);
+    if (chunks > 1) {
+      LaunchDims dims = grid_of(rows * chunks, block_threads);
+      dims.cluster = static_cast<unsigned>(chunks);
+      launch("normalise_rows_in_clusters", normalise_rows_in_clusters<T, unit.is>, dims, a.stream,
+             arguments);
+      return;
+    }
+    for_threads_of_row<T>(length, [&](auto threads) {
+      constexpr int block = row_block_threads<threads.is>;
+      launch("normalise_rows", normalise_rows<T, unit.is, threads.is>,
+             grid_of(divided_up(rows, block / threads.is), block), a.stream, arguments);
+    });
+  });
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

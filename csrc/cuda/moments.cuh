@@ -1,0 +1,211 @@
+// Count, mean and sum of squared deviations of some elements, and what a normalising pass makes of
+// them. Deviations are taken from the mean of the elements at hand, never E[x^2] - E[x]^2; parts are
+// merged pairwise (Chan, Golub, LeVeque 1979) in an order that the shape alone decides.
+//
+// float64 elements whose squares would overflow or vanish are counted times a power of two.
+#pragma once
+
+#include "cuda/block_reduce.cuh"
+#include "cuda/double_double.cuh"
+#include "cuda/vector_access.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+inline constexpr double shrink = 0x1p-700;
+inline constexpr double grow = 0x1p+700;
+inline constexpr double largest_plain = 0x1p+400;
+inline constexpr double smallest_plain = 0x1p-400;
+
+// By what elements of at most this size are multiplied. Not finite: by nothing.
+template <class T>
+__device__ __forceinline__ double scale_for(double largest) {
+  if constexpr (sizeof(T) < 8) return 1.0;
+  if (largest > largest_plain && is_finite(largest)) return shrink;
+  return largest < smallest_plain ? grow : 1.0;  // zeros adapt to what they are merged with
+}
+
+// The sum, not the mean, is carried along: added up exactly and divided once, it gives a mean that
+// elements next to it and equal to it can be compared with.
+struct Moments {
+  double count;
+  DoubleDouble sum;       // times scale
+  double sum_of_squares;  // of deviations, times scale^2
+  double scale;
+
+  __device__ __forceinline__ DoubleDouble mean() const { return Divisor(count).quotient(sum); }
+};
+
+__device__ __forceinline__ Moments no_moments() { return {0.0, {0.0, 0.0}, 0.0, 1.0}; }
+
+__device__ __forceinline__ Moments rescaled(Moments m, double scale) {
+  if (m.scale == scale) return m;
+  const double factor = scale / m.scale;
+  return {m.count,
+          {m.sum.high * factor, m.sum.low * factor},
+          m.sum_of_squares * factor * factor,
+          scale};
+}
+
+__device__ __forceinline__ DoubleDouble add_sums(DoubleDouble a, DoubleDouble b) {
+  const double plain = a.high + b.high;
+  return is_finite(plain) ? add(a, b) : DoubleDouble{plain, 0.0};
+}
+
+__device__ __forceinline__ Moments merge(Moments a, Moments b) {
+  if (a.count == 0.0) return b;
+  if (b.count == 0.0) return a;
+  const double scale = a.scale < b.scale ? a.scale : b.scale;
+  a = rescaled(a, scale);
+  b = rescaled(b, scale);
+  const double count = a.count + b.count;
+  const DoubleDouble a_mean = a.mean();
+  const double distance = add(b.mean(), {-a_mean.high, -a_mean.low}).high;
+  const double squares = distance * distance * (a.count * b.count / count);
+  return {count, add_sums(a.sum, b.sum), (a.sum_of_squares + b.sum_of_squares) + squares, scale};
+}
+
+// What a pass in single precision needs of a row or channel, and whether it will do: x -
+// float(mean) must neither overflow nor leave the elements next to the mean to rounding.
+struct SingleNormaliser {
+  float centre;
+  float inv_std_high;
+  float inv_std_low;
+  float offset;
+  long long usable;  // a flag; 8 bytes, so that lanes can exchange the struct
+};
+
+// What the normalising pass needs: the mean and 1 / sqrt(var + eps), of the elements times `scale`,
+// each as a sum of two doubles; and the same in single precision.
+struct Normaliser {
+  DoubleDouble mean;
+  DoubleDouble inv_std;
+  double var;
+  double scale;
+  SingleNormaliser single;
+};
+
+__device__ __forceinline__ bool within(double value, double low, double high) {
+  const double magnitude = fabs(value);
+  return magnitude >= low && magnitude <= high;
+}
+
+__device__ __forceinline__ SingleNormaliser single_normaliser(DoubleDouble mean, double inv_std) {
+  const double sum = mean.high + mean.low;
+  const float centre = rounded<float>(sum);
+  const float inv_std_high = rounded<float>(inv_std);
+  const double rest = (mean.high - static_cast<double>(centre)) + mean.low;
+  const bool usable =
+      within(inv_std, 0x1p-30, 0x1p+30) && (sum == 0.0 || within(sum * inv_std, 0x1p-70, 8.0));
+  return {centre, inv_std_high, rounded<float>(inv_std - static_cast<double>(inv_std_high)),
+          rounded<float>(-rest * inv_std), usable};
+}
+
+template <class T>
+__device__ __forceinline__ Normaliser normaliser_of(const Moments& m, const Divisor& count,
+                                                    double eps) {
+  Normaliser n{};
+  n.mean = count.quotient(m.sum);
+  n.scale = m.scale;
+  if (!is_finite(m.sum_of_squares) || !is_finite(m.sum.high)) {
+    const double nan = double_of(std::uint64_t{0x7ff8000000000000u});
+    n.mean.low = 0.0;
+    n.inv_std = {nan, 0.0};
+    n.var = nan;
+    return n;
+  }
+  const double scaled_eps = eps * m.scale * m.scale;
+  const DoubleDouble var = count.quotient({m.sum_of_squares, 0.0});
+  n.var = var.high;
+  if (var.high == 0.0 || !is_finite(scaled_eps)) {
+    // Constant elements, whose x - mean is exactly 0 and must stay 0 with eps = 0 too; or an eps
+    // beside which the variance is nothing.
+    const DoubleDouble inv_std = eps > 0.0 ? inverse_sqrt({eps, 0.0}) : DoubleDouble{0.0, 0.0};
+    n.inv_std = {inv_std.high / m.scale, inv_std.low / m.scale};
+  } else {
+    const DoubleDouble sum = two_sum(var.high, scaled_eps);
+    n.inv_std = inverse_sqrt({sum.high, sum.low + var.low});
+  }
+  if constexpr (sizeof(T) < 8) n.single = single_normaliser(n.mean, n.inv_std.high);
+  return n;
+}
+
+// Statistics as the caller sees them: of the unscaled elements.
+__device__ __forceinline__ double reported_mean(const Normaliser& n) {
+  return (n.mean.high + n.mean.low) / n.scale;
+}
+__device__ __forceinline__ double reported_var(const Normaliser& n) {
+  return n.var / n.scale / n.scale;
+}
+__device__ __forceinline__ double reported_inv_std(const Normaliser& n) {
+  if (n.inv_std.high == 0.0 && n.var == 0.0) return double_of(std::uint64_t{0x7ff0000000000000u});
+  return (n.inv_std.high + n.inv_std.low) * n.scale;
+}
+
+// What a thread holds of a normaliser: float and narrower elements look at the doubles rarely.
+template <class T>
+struct HeldOf {
+  using type = SingleNormaliser;
+};
+template <>
+struct HeldOf<double> {
+  using type = Normaliser;
+};
+template <class T>
+using Held = typename HeldOf<T>::type;
+
+template <class T>
+__device__ __forceinline__ Held<T> hold(const Normaliser& n) {
+  if constexpr (sizeof(T) == 8) {
+    return n;
+  } else {
+    return n.single;
+  }
+}
+
+// y = x^ * weight + bias. In single precision x^ = (x - centre) * inv_std + offset is a sum of two
+// floats and one multiply-add closes; below 2 units of the last place.
+template <class T>
+__device__ __forceinline__ T normalised_in_single(T x, const SingleNormaliser& n, float weight,
+                                                  float bias, bool has_bias) {
+  const float near = to_float(x) - n.centre;
+  const float high = near * n.inv_std_high;
+  const float low = fmaf(near, n.inv_std_high, -high) + fmaf(near, n.inv_std_low, n.offset);
+  const float shift = has_bias ? fmaf(low, weight, bias) : low * weight;
+  return rounded<T>(fmaf(high, weight, shift));
+}
+
+template <class T>
+__device__ __forceinline__ T normalised_in_double(T x, const Normaliser& n, double weight,
+                                                  double bias, bool has_bias) {
+  const double low = n.mean.low * n.inv_std.high;
+  const double x_hat = fma(static_cast<double>(to_float(x)) - n.mean.high, n.inv_std.high, -low);
+  return rounded<T>(has_bias ? fma(x_hat, weight, bias) : x_hat * weight);
+}
+
+// `finite` is false where x^ may be inf, as at inference: what such a high part lacks would be NaN.
+template <bool finite>
+__device__ __forceinline__ double normalised_exactly(double x, const Normaliser& n, double weight,
+                                                     double bias, bool has_bias) {
+  const double deviation = (x * n.scale - n.mean.high) - n.mean.low;
+  const double high = deviation * n.inv_std.high;
+  double low = fma(deviation, n.inv_std.low, fma(deviation, n.inv_std.high, -high));
+  if (!finite && high - high != 0.0) low = 0.0;
+  return fma(high, weight, has_bias ? fma(low, weight, bias) : low * weight);
+}
+
+template <bool finite, class T>
+__device__ __forceinline__ T normalised(T x, const Held<T>& held, const Normaliser* full,
+                                        Arithmetic<T> weight, Arithmetic<T> bias, bool has_bias) {
+  if constexpr (sizeof(T) == 8) {
+    return normalised_exactly<finite>(x, held, weight, bias, has_bias);
+  } else {
+    // At inference x^ may be beyond float where its product with a small weight is not.
+    const bool fits =
+        finite || within((to_float(x) - held.centre) * held.inv_std_high, 0.0, 0x1p+127);
+    if (held.usable && fits) return normalised_in_single(x, held, weight, bias, has_bias);
+    return normalised_in_double(x, *full, static_cast<double>(weight), static_cast<double>(bias),
+                                has_bias);
+  }
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

@@ -1,0 +1,210 @@
+// Reductions over groups of runs: a run is `length` neighbouring elements, a group has `runs` of
+// them. A row of a layer norm is a group of one run; a channel of a batch norm has a run in every
+// batch index. Groups are cut into chunks by their shape alone; a block reduces one chunk.
+#pragma once
+
+#include "cuda/moments.cuh"
+#include "cuda/tuning.h"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+using cuda_tuning::block_threads;
+
+// Where something lies for (group, run, element) or (outer, row, column), in elements.
+struct IndexMap {
+  std::int64_t first;
+  std::int64_t second;
+  std::int64_t third;
+  __host__ __device__ std::int64_t at(std::int64_t i, std::int64_t j, std::int64_t k) const {
+    return i * first + j * second + k * third;
+  }
+};
+
+// Elements of a group in chunks: some whole runs, or a part of one.
+struct RunPlan {
+  std::int64_t groups;
+  std::int64_t runs;
+  std::int64_t length;
+  std::int64_t runs_per_chunk;
+  std::int64_t length_per_chunk;
+  std::int64_t chunks_per_run;  // above 1 only where a chunk is part of one run
+  std::int64_t chunks;          // of a group
+};
+
+template <class T>
+inline constexpr int chunk_elements = block_threads * cuda_tuning::chunk_bytes_per_thread /
+                                      static_cast<int>(sizeof(T) < 4 ? 4 : sizeof(T));
+
+template <class T>
+RunPlan plan_runs(std::int64_t groups, std::int64_t runs, std::int64_t length) {
+  constexpr std::int64_t chunk = chunk_elements<T>;
+  if (length > chunk) {
+    const std::int64_t per_run = divided_up(length, chunk);
+    return {groups, runs, length, 1, chunk, per_run, runs * per_run};
+  }
+  const std::int64_t together = chunk / (length > 0 ? length : 1);
+  return {groups, runs, length, together, length, 1, divided_up(runs, together)};
+}
+
+// The chunk of this block.
+struct Chunk {
+  std::int64_t group;
+  std::int64_t slot;
+  std::int64_t first_run;
+  std::int64_t begin;  // in the run
+  int length;          // of a run, or the part of one
+  int elements;
+
+  __device__ explicit Chunk(const RunPlan& plan) {
+    group = blockIdx.x / plan.chunks;
+    slot = blockIdx.x % plan.chunks;
+    first_run = slot / plan.chunks_per_run * plan.runs_per_chunk;
+    begin = slot % plan.chunks_per_run * plan.length_per_chunk;
+    const std::int64_t runs_left = plan.runs - first_run;
+    const std::int64_t length_left = plan.length - begin;
+    length =
+        static_cast<int>(length_left < plan.length_per_chunk ? length_left : plan.length_per_chunk);
+    const std::int64_t count = runs_left < plan.runs_per_chunk ? runs_left : plan.runs_per_chunk;
+    elements = static_cast<int>(count) * length;
+  }
+
+  __device__ std::int64_t at(const IndexMap& map, int i) const {
+    if (i < length) return map.at(group, first_run, begin + i);
+    return map.at(group, first_run + i / length, begin + i % length);
+  }
+};
+
+// Mean and squares of the elements that this block's threads hold, `packs` each: two passes over
+// registers. Deviations from a mean that is exact for equal elements vanish exactly.
+template <class T, int threads, int packs, int elements>
+__device__ __forceinline__ Moments moments_of(Pack<T, elements> (&pack)[packs],
+                                              const bool (&valid)[packs], const Divisor& count,
+                                              double* largest_slots, Sum<T>* sum_slots,
+                                              Sum<T>* square_slots) {
+  double scale = 1.0;
+  if constexpr (sizeof(T) == 8) {
+    double largest = 0.0;
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+#pragma unroll
+      for (int j = 0; j < elements; ++j) {
+        if (valid[k]) largest = fmax(largest, fabs(pack[k].element[j]));
+      }
+    }
+    largest =
+        reduce<threads>(largest, largest_slots, [](double a, double b) { return fmax(a, b); });
+    scale = scale_for<T>(largest);
+  }
+  Sum<T> sum{};
+#pragma unroll
+  for (int k = 0; k < packs; ++k) {
+#pragma unroll
+    for (int j = 0; j < elements; ++j) {
+      if (valid[k]) sum.add_term(static_cast<double>(arithmetic(pack[k].element[j])) * scale);
+    }
+  }
+  const DoubleDouble total_sum = reduce_sum<threads>(sum, sum_slots).total();
+  const DoubleDouble mean = count.quotient(total_sum);
+  Sum<T> squares{};
+#pragma unroll
+  for (int k = 0; k < packs; ++k) {
+    forget_widened(pack[k]);
+#pragma unroll
+    for (int j = 0; j < elements; ++j) {
+      const double value = static_cast<double>(arithmetic(pack[k].element[j])) * scale;
+      double deviation = value - mean.high;
+      if constexpr (sizeof(T) == 8) deviation -= mean.low;
+      if (valid[k]) squares.add_term(deviation * deviation);
+    }
+  }
+  const double total_squares = reduce_sum<threads>(squares, square_slots).total().high;
+  return {count.value, total_sum, total_squares, scale};
+}
+
+template <class T>
+struct GradientSums {
+  Sum<T> g;
+  Sum<T> gx;
+
+  __device__ __forceinline__ void add(double grad, double x_hat) {
+    g.add_term(grad);
+    gx.add_term(grad * x_hat);
+    if constexpr (sizeof(T) == 8) gx.error += fma(grad, x_hat, -(grad * x_hat));
+  }
+};
+
+template <class T>
+__device__ __forceinline__ GradientSums<T> combine(const GradientSums<T>& a,
+                                                   const GradientSums<T>& b) {
+  return {combine(a.g, b.g), combine(a.gx, b.gx)};
+}
+
+template <class T, int unit>
+__global__ void __launch_bounds__(block_threads)
+    run_moments(const T* x, IndexMap x_map, RunPlan plan, bool aligned, Moments* slots) {
+  constexpr int packs = chunk_elements<T> / block_threads / unit;
+  SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
+  SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
+  SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
+  const Chunk chunk(plan);
+  Pack<T, unit> pack[packs];
+  bool valid[packs];
+#pragma unroll
+  for (int k = 0; k < packs; ++k) {
+    const int i = (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
+    valid[k] = i < chunk.elements;
+    pack[k] = valid[k] ? load_pack<T, unit>(x + chunk.at(x_map, i), aligned) : zero_pack<T, unit>();
+  }
+  const Moments moments = moments_of<T, block_threads>(pack, valid, Divisor(chunk.elements),
+                                                       largest_slots, sum_slots, square_slots);
+  if (threadIdx.x == 0) slots[blockIdx.x] = moments;
+}
+
+// Sums of g = grad_output * weight and of g * x^ over each chunk.
+template <class T>
+struct RunGradients {
+  const T* grad_output;
+  const T* x;
+  const double* mean;
+  const double* inv_std;
+  Parameter<T> weight;
+  IndexMap grad_output_map;
+  IndexMap x_map;
+  IndexMap statistic_map;
+  IndexMap weight_map;
+  RunPlan plan;
+  bool aligned;
+  GradientSums<T>* slots;
+};
+
+template <class T, int unit>
+__global__ void __launch_bounds__(block_threads) run_gradients(RunGradients<T> a) {
+  constexpr int packs = chunk_elements<T> / block_threads / unit;
+  SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
+  const Chunk chunk(a.plan);
+  GradientSums<T> sums{};
+#pragma unroll 4
+  for (int k = 0; k < packs; ++k) {
+    const int i = (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
+    if (i >= chunk.elements) break;
+    const auto grad = load_pack<T, unit>(a.grad_output + chunk.at(a.grad_output_map, i), a.aligned);
+    const auto x = load_pack<T, unit>(a.x + chunk.at(a.x_map, i), a.aligned);
+    const std::int64_t statistic = chunk.at(a.statistic_map, i);
+    const std::int64_t weight = chunk.at(a.weight_map, i);
+#pragma unroll
+    for (int j = 0; j < unit; ++j) {
+      const std::int64_t s = statistic + j * a.statistic_map.third;
+      const double g = static_cast<double>(arithmetic(grad.element[j])) *
+                       static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
+      const double x_hat =
+          (static_cast<double>(arithmetic(x.element[j])) - a.mean[s]) * a.inv_std[s];
+      sums.add(g, x_hat);
+    }
+  }
+  sums = reduce<block_threads>(
+      sums, sum_slots,
+      [](const GradientSums<T>& u, const GradientSums<T>& v) { return combine(u, v); });
+  if (threadIdx.x == 0) a.slots[blockIdx.x] = sums;
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

@@ -1,0 +1,75 @@
+// Scratch memory of one call: several arrays out of the workspace of the stream.
+#pragma once
+
+#include <utility>
+
+#include "cuda/vector_access.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+inline constexpr std::int64_t scratch_alignment = 256;
+
+template <class T>
+std::int64_t scratch_bytes(std::int64_t count) {
+  return divided_up(count * static_cast<std::int64_t>(sizeof(T)), scratch_alignment) *
+         scratch_alignment;
+}
+
+template <class T>
+T* scratch(void* stream, std::int64_t count) {
+  return static_cast<T*>(workspace(scratch_bytes<T>(count), stream));
+}
+
+template <class First, class Second>
+std::pair<First*, Second*> scratch(void* stream, std::int64_t first, std::int64_t second) {
+  char* base = static_cast<char*>(
+      workspace(scratch_bytes<First>(first) + scratch_bytes<Second>(second), stream));
+  return {reinterpret_cast<First*>(base),
+          reinterpret_cast<Second*>(base + scratch_bytes<First>(first))};
+}
+
+// A grid of blocks in x; more than a card can launch at once is more than its memory can hold.
+inline LaunchDims grid_of(std::int64_t blocks, int threads) {
+  if (blocks > 2147483647) throw DeviceError("an array has more elements than one launch reaches");
+  LaunchDims dims{};
+  dims.grid = dim3(static_cast<unsigned>(blocks));
+  dims.block = dim3(static_cast<unsigned>(threads));
+  return dims;
+}
+
+// Calls body with the number of elements of a pack, as a compile-time value: a whole vector where
+// every run of elements is a multiple of it, else 1.
+template <int value>
+struct Number {
+  static constexpr int is = value;
+};
+
+template <class T, class Body>
+void for_unit(std::int64_t length, Body&& body) {
+  if (length % vector_elements<T> == 0) {
+    body(Number<vector_elements<T>>{});
+  } else {
+    body(Number<1>{});
+  }
+}
+
+// As for_unit, of columns: a thread keeps several doubles for each of its columns, so that eight of
+// them would not fit.
+template <class T, class Body>
+void for_column_unit(std::int64_t columns, Body&& body) {
+  constexpr int widest = vector_elements<T> < 4 ? vector_elements<T> : 4;
+  if (columns % widest == 0) {
+    body(Number<widest>{});
+  } else {
+    body(Number<1>{});
+  }
+}
+
+// Whether packs of a unit lie aligned in an array whose packs start at multiples of it.
+template <class T>
+bool packs_lie_aligned(const void* pointer, std::int64_t stride, int unit) {
+  constexpr std::int64_t bytes = sizeof(T);
+  return lies_aligned(pointer, stride * bytes, static_cast<int>(bytes) * unit);
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE

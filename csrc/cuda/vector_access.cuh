@@ -1,0 +1,175 @@
+// Elements in registers as they are stored, up to 16 bytes together.
+//
+// How many elements make a pack follows from the shape alone, never from an address: a pack whose
+// address is not aligned is read and written element by element, and no bit of a result moves.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "ops/dtype.h"
+#include "platform.h"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+template <class T>
+struct ArithmeticOf {
+  using type = float;
+};
+template <>
+struct ArithmeticOf<double> {
+  using type = double;
+};
+// What elements are computed in: float for float32 and narrower.
+template <class T>
+using Arithmetic = typename ArithmeticOf<T>::type;
+
+template <class T>
+__device__ __forceinline__ Arithmetic<T> arithmetic(T value) {
+  if constexpr (sizeof(T) == 8) {
+    return value;
+  } else {
+    return to_float(value);
+  }
+}
+
+template <class T>
+inline constexpr int vector_elements = 16 / static_cast<int>(sizeof(T));
+
+template <class T, int elements>
+struct alignas(sizeof(T) * elements) Pack {
+  T element[elements];
+};
+
+// Of data that is read once (streamed) or again soon.
+template <class T, int elements, bool streamed = false>
+__device__ __forceinline__ Pack<T, elements> load_pack(const T* from, bool aligned) {
+  Pack<T, elements> pack;
+  if (elements > 1 && aligned) {
+    using Whole = Bytes<sizeof(pack)>;
+    const Whole bytes = streamed ? load_streaming_as<Whole>(from) : load_as<Whole>(from);
+    memcpy(&pack, &bytes, sizeof pack);
+  } else {
+#pragma unroll
+    for (int i = 0; i < elements; ++i) pack.element[i] = from[i];
+  }
+  return pack;
+}
+
+template <class T, int elements>
+__device__ __forceinline__ void store_pack(T* to, const Pack<T, elements>& pack, bool aligned) {
+  if (elements > 1 && aligned) {
+    Bytes<sizeof(pack)> bytes;
+    memcpy(&bytes, &pack, sizeof pack);
+    store_streaming_as<Bytes<sizeof(pack)>>(to, bytes);
+  } else {
+#pragma unroll
+    for (int i = 0; i < elements; ++i) to[i] = pack.element[i];
+  }
+}
+
+template <class T, int elements>
+__device__ __forceinline__ Pack<T, elements> zero_pack() {
+  Pack<T, elements> pack;
+#pragma unroll
+  for (int i = 0; i < elements; ++i) pack.element[i] = T{};
+  return pack;
+}
+
+// Between two passes over packs in registers: their elements are widened anew, which costs less than
+// the registers that the widened ones would hold.
+template <class T, int elements>
+__device__ __forceinline__ void forget_widened(Pack<T, elements>& pack) {
+  using Word =
+      std::conditional_t<sizeof(pack) % 8 == 0 && sizeof(T) == 8, std::uint64_t,
+                         std::conditional_t<sizeof(pack) % 4 == 0, std::uint32_t, std::uint16_t>>;
+  constexpr int words = sizeof(pack) / sizeof(Word);
+  Word word[words];
+  memcpy(word, &pack, sizeof pack);
+#pragma unroll
+  for (int i = 0; i < words; ++i) forget(word[i]);
+  memcpy(&pack, word, sizeof pack);
+}
+
+// Whether packs of `bytes` lie aligned at a pointer and at every multiple of a stride behind it.
+inline bool lies_aligned(const void* pointer, std::int64_t stride_bytes, int bytes) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % static_cast<std::uintptr_t>(bytes) == 0 &&
+         stride_bytes % bytes == 0;
+}
+
+// Weight or bias: in the dtype of x, or float32 beside a half type. Null: not there.
+template <class T>
+struct Parameter {
+  const void* values;
+  bool is_float;  // float32 beside x of another dtype
+
+  __device__ __forceinline__ Arithmetic<T> at(std::int64_t i, Arithmetic<T> otherwise) const {
+    if (values == nullptr) return otherwise;
+    if constexpr (sizeof(T) == 2) {
+      if (is_float) return static_cast<const float*>(values)[i];
+    }
+    return arithmetic(static_cast<const T*>(values)[i]);
+  }
+
+  // `elements` neighbours, which lie aligned together where the pointer does.
+  template <int elements>
+  __device__ __forceinline__ void load(std::int64_t i, Arithmetic<T> otherwise, bool aligned,
+                                       Arithmetic<T> (&out)[elements]) const {
+    if (elements == 1 || values == nullptr || !aligned || is_float) {
+#pragma unroll
+      for (int j = 0; j < elements; ++j) out[j] = at(i + j, otherwise);
+      return;
+    }
+    const auto pack = load_pack<T, elements>(static_cast<const T*>(values) + i, true);
+#pragma unroll
+    for (int j = 0; j < elements; ++j) out[j] = arithmetic(pack.element[j]);
+  }
+};
+
+template <class T>
+inline Parameter<T> parameter_of(const void* values, DType dtype) {
+  return {values, sizeof(T) == 2 && dtype == DType::float32};
+}
+
+// Gradient of a parameter, rounded once.
+template <class T>
+struct ParameterGradient {
+  void* values;
+  bool is_float;
+
+  __device__ __forceinline__ void set(std::int64_t i, double value) const {
+    if (values == nullptr) return;
+    if constexpr (sizeof(T) == 2) {
+      if (is_float) {
+        static_cast<float*>(values)[i] = rounded<float>(value);
+        return;
+      }
+    }
+    static_cast<T*>(values)[i] = rounded<T>(value);
+  }
+};
+
+template <class T>
+inline ParameterGradient<T> parameter_gradient_of(void* values, DType dtype) {
+  return {values, sizeof(T) == 2 && dtype == DType::float32};
+}
+
+// Calls body(T{}) with the storage type of a dtype.
+template <class Body>
+void for_dtype(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::float32:
+      return body(float{});
+    case DType::float64:
+      return body(double{});
+    case DType::float16:
+      return body(float16{});
+    case DType::bfloat16:
+      return body(bfloat16{});
+  }
+}
+
+inline std::int64_t divided_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace normdrop::NORMDROP_DEVICE
