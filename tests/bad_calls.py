@@ -14,6 +14,7 @@ import normdrop as nd
 from cases import normal, parameter
 
 SHAPE = (5, 7, 11)
+HAS_DEVICE = any(name.startswith("cuda") for name in nd.backends())
 
 
 class Bad(NamedTuple):
@@ -125,8 +126,19 @@ def wrong_types(function: str, argument: str) -> Iterator[Bad]:
     if argument not in ("weight", "bias", "out"):
         yield bad("None", lambda v: None, "got NoneType")
     if argument not in ("running_mean", "running_var") or function != "BatchStats.from_running":
-        yield Bad(function, argument, "a device array", constant(FakeDeviceArray()), RuntimeError,
-                  ("CPU",))  # fmt: skip
+        yield device_array(function, argument)
+
+
+def device_array(function: str, argument: str) -> Bad:
+    """Refused by a build without devices; else beside NumPy arrays, and for its address 0."""
+    leaders = {"dropout_backward": "grad_output", "update_running_stats": "stats.mean"}
+    leads = argument == leaders.get(function, "x")
+    error: type[Exception] = RuntimeError
+    words: tuple[str, ...] = ("CPU", "pip install .*-C cmake.define.NORMDROP_CUDA=ON")
+    if HAS_DEVICE:
+        error = ValueError if leads else TypeError
+        words = ("address 0x0",) if leads else ("numpy.ndarray like the other arrays",)
+    return Bad(function, argument, "a device array", constant(FakeDeviceArray()), error, words)
 
 
 def wrong_dtypes(function: str, argument: str) -> Iterator[Bad]:

@@ -84,7 +84,7 @@ CODES = {"i": 0, "u": 1, "f": 2, "V": 4, "c": 5, "b": 6}
 
 
 class Memory:
-    """Bytes of the device that hold a NumPy array with its strides, and around it what lay there."""
+    """Bytes of the device that hold a NumPy array with its strides, and what lay around it."""
 
     def __init__(self, array: Array) -> None:
         self.array = array

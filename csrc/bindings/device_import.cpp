@@ -19,7 +19,7 @@ void refuse_gradient(Name name, py::handle object) {
 
 std::string address_text(const DeviceImport& import) {
   char text[32];
-  std::snprintf(text, sizeof text, "%p", static_cast<void*>(import.data));
+  std::snprintf(text, sizeof text, "0x%zx", reinterpret_cast<std::size_t>(import.data));
   return text;
 }
 

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "bindings/operands.h"
 #include "bindings/operations.h"
@@ -42,9 +44,24 @@ Scales scales_of(std::uint64_t threshold) {
   return {static_cast<double>(static_cast<float>(odd)), wide};
 }
 
+// The shape that the mask was drawn for, where the call comes with a mask.
+void require_mask_shape(Name name, const ArrayView& x, py::handle mask_shape) {
+  if (mask_shape.is_none()) return;
+  std::vector<py::ssize_t> expected;
+  for (const py::handle size : py::reinterpret_borrow<py::tuple>(mask_shape)) {
+    expected.push_back(size.cast<py::ssize_t>());
+  }
+  const auto rank = static_cast<int>(expected.size());
+  if (x.rank == rank && std::equal(expected.begin(), expected.end(), x.shape)) return;
+  fail_value(name, "must have shape " + shape_text(expected.data(), rank) + ", got " +
+                       shape_text(x.shape, x.rank));
+}
+
 py::object dropout(const char* function, const char* argument, py::handle x_object,
-                   const DropoutDraw& draw, py::handle device_draw, py::handle out_object) {
+                   const DropoutDraw& draw, py::handle device_draw, py::handle mask_shape,
+                   py::handle out_object) {
   const ArrayView x = require_array({function, argument}, x_object);
+  require_mask_shape({function, argument}, x, mask_shape);
   const ArrayView draw_view =
       device_draw.is_none() ? ArrayView{} : require_draw({function, "rng"}, device_draw, x);
   const Name out_name{function, "out"};
@@ -91,8 +108,8 @@ py::array_t<std::uint8_t> keep(const DropoutDraw& draw, std::int64_t count) {
 void bind_dropout(py::module_& module) {
   module.def("dropout", [](const char* function, const char* argument, py::handle x,
                            std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
-                           py::handle device_draw, py::handle out) {
-    return dropout(function, argument, x, {seed, call, threshold, 0}, device_draw, out);
+                           py::handle device_draw, py::handle mask_shape, py::handle out) {
+    return dropout(function, argument, x, {seed, call, threshold, 0}, device_draw, mask_shape, out);
   });
   module.def("dropout_keep", [](std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
                                 std::uint64_t first_index, std::int64_t count) {

@@ -53,11 +53,11 @@ const Backend& require_backend(const std::string& where, const std::string& name
   return *backend;
 }
 
-// The fastest of the CPU: NumPy's arrays lie in its memory.
+// NumPy arrays go to a device only where somebody asks for it.
 const Backend& default_backend() {
   const char* text = std::getenv("NORMDROP_BACKEND");
   if (text != nullptr && *text != '\0') return require_backend("NORMDROP_BACKEND", text);
-  return fastest_on_host();  // NumPy arrays go to a device only where somebody asks for it
+  return fastest_on_host();
 }
 
 const Backend& process_default() {
@@ -199,13 +199,10 @@ const Backend& active_backend() {
 }
 
 const Backend& fastest_on_host() {
-  static const Backend& fastest = [&]() -> const Backend& {
-    for (const Backend& backend : built_backends()) {
-      if (backend.device == nullptr && backend.usable()) return backend;
-    }
-    throw std::runtime_error("no backend of this build runs on this machine");
-  }();
-  return fastest;
+  for (const Backend& backend : built_backends()) {
+    if (backend.usable() && backend.device == nullptr) return backend;
+  }
+  throw std::runtime_error("no backend of this build runs on this machine");
 }
 
 const Backend& host_backend() {
@@ -216,13 +213,14 @@ const Backend& host_backend() {
 const Backend* device_backend() {
   const Backend& active = active_backend();
   if (active.device != nullptr) return &active;
-  static const Backend* usable = []() -> const Backend* {
-    for (const Backend& backend : built_backends()) {
-      if (backend.device != nullptr && backend.usable()) return &backend;
-    }
-    return nullptr;
-  }();
-  return usable;
+  static std::atomic<const Backend*> found{nullptr};  // asking the driver takes its time
+  if (found.load() != nullptr) return found.load();
+  for (const Backend& backend : built_backends()) {
+    if (backend.device == nullptr || !backend.usable()) continue;
+    found.store(&backend);
+    return &backend;
+  }
+  return nullptr;
 }
 
 std::string no_device_reason() {
@@ -231,8 +229,10 @@ std::string no_device_reason() {
     return std::string("the backend '") + backend.name + "' cannot run here: " +
            backend.unusable_reason() + "; pass a numpy.ndarray";
   }
-  return std::string("this build of normdrop has CPU backends only; reinstall, in its source ") +
-         "folder, with `" + add_cuda_command + "`, or pass a numpy.ndarray";
+  return std::string(
+             "this build of normdrop has CPU backends only; to add CUDA, in normdrop's source "
+             "folder: ") +
+         add_cuda_command + "; or pass a numpy.ndarray";
 }
 
 void bind_runtime(py::module_& module) {

@@ -128,6 +128,7 @@ def dropout(
     call: int,
     threshold: int,
     draw: object | None,
+    mask_shape: tuple[int, ...] | None,
     out: _Array | None,
 ) -> _Array: ...
 def dropout_keep(

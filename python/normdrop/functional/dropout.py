@@ -102,11 +102,11 @@ class _DeviceDropoutMask(DropoutMask):
         object.__setattr__(self, "shape", shape)
 
     @property
-    def seed(self) -> int:  # type: ignore[override]
+    def seed(self) -> int:
         return int(_core.to_numpy(self._draw)[0])
 
     @property
-    def call(self) -> int:  # type: ignore[override]
+    def call(self) -> int:
         return int(_core.to_numpy(self._draw)[1])
 
     @property
@@ -140,13 +140,16 @@ def dropout(
     Parameters
     ----------
     x : ndarray of float16, bfloat16, float32 or float64
-        Any shape, any strides.
+        Any shape, any strides. It may lie on a CUDA device instead (PyTorch, CuPy, JAX, whatever
+        offers DLPack or ``__cuda_array_interface__``); the result is then of that kind, on the
+        caller's stream.
     p : float, default 0.5
         Probability of dropping, 0 to 1. 0 gives an equal copy, 1 gives zeros.
     rng : None, int, (int, int) or numpy.random.Generator, optional
         None: fresh entropy; an int: the seed; a pair: (seed, call); a generator: one 64-bit
         draw of it is the seed, whatever ``p`` is. The same (seed, call) gives the same mask on
-        every machine, backend and number of threads.
+        every machine, backend and number of threads. With ``x`` on a device also an array there
+        of two uint64, (seed, call), that the kernel reads, so that a captured graph can move on.
     out : ndarray, optional
         Where to write; shape and dtype of ``x``. ``out=x`` works in place.
 
@@ -176,7 +179,7 @@ def dropout(
     """
     seed, call, draw = _draw("dropout", rng)
     threshold = round((1.0 - _probability("dropout", p)) * _WORDS)
-    return _core.dropout("dropout", "x", x, seed, call, threshold, draw, out)
+    return _core.dropout("dropout", "x", x, seed, call, threshold, draw, None, out)
 
 
 def dropout_forward(
@@ -206,10 +209,10 @@ def dropout_forward(
     seed, call, draw = _draw("dropout_forward", rng)
     p = _probability("dropout_forward", p)
     threshold = round((1.0 - p) * _WORDS)
-    y = _core.dropout("dropout_forward", "x", x, seed, call, threshold, draw, out)
+    y = _core.dropout("dropout_forward", "x", x, seed, call, threshold, draw, None, out)
     if draw is not None:
-        return y, _DeviceDropoutMask(draw, p, tuple(x.shape))
-    return y, DropoutMask(seed, call, p, tuple(x.shape))
+        return y, _DeviceDropoutMask(draw, p, tuple(y.shape))
+    return y, DropoutMask(seed, call, p, tuple(y.shape))
 
 
 def dropout_backward(
@@ -240,16 +243,18 @@ def dropout_backward(
     """
     if not isinstance(mask, DropoutMask):
         raise TypeError(f"dropout_backward: mask must be a DropoutMask, got {type(mask).__name__}")
-    is_array = isinstance(grad_output, np.ndarray) or _core.is_device_array(grad_output)
-    if is_array and tuple(grad_output.shape) != mask.shape:
-        raise ValueError(
-            f"dropout_backward: grad_output must have shape {mask.shape}, "
-            f"got {tuple(grad_output.shape)}"
-        )
     draw = mask._device_draw
     seed, call = (mask.seed, mask.call) if draw is None else (0, 0)
     return _core.dropout(
-        "dropout_backward", "grad_output", grad_output, seed, call, mask.threshold, draw, out
+        "dropout_backward",
+        "grad_output",
+        grad_output,
+        seed,
+        call,
+        mask.threshold,
+        draw,
+        mask.shape,
+        out,
     )
 
 
