@@ -14,6 +14,7 @@ import normdrop as nd
 from cases import normal, parameter
 
 SHAPE = (5, 7, 11)
+HAS_DEVICE = any(name.startswith("cuda") for name in nd.backends())
 
 
 class Bad(NamedTuple):
@@ -125,19 +126,33 @@ def wrong_types(function: str, argument: str) -> Iterator[Bad]:
     if argument not in ("weight", "bias", "out"):
         yield bad("None", lambda v: None, "got NoneType")
     if argument not in ("running_mean", "running_var") or function != "BatchStats.from_running":
-        yield Bad(function, argument, "a device array", constant(FakeDeviceArray()), RuntimeError,
-                  ("CPU",))  # fmt: skip
+        yield device_array(function, argument)
+
+
+def device_array(function: str, argument: str) -> Bad:
+    """Refused by a build without devices; else beside NumPy arrays, and for its address 0."""
+    leaders = {"dropout_backward": "grad_output", "update_running_stats": "stats.mean"}
+    leads = argument == leaders.get(function, "x")
+    error: type[Exception] = RuntimeError
+    words: tuple[str, ...] = ("CPU", "pip install .*-C cmake.define.NORMDROP_CUDA=ON")
+    if HAS_DEVICE:
+        error = ValueError if leads else TypeError
+        words = ("address 0x0",) if leads else ("numpy.ndarray like the other arrays",)
+    return Bad(function, argument, "a device array", constant(FakeDeviceArray()), error, words)
 
 
 def wrong_dtypes(function: str, argument: str) -> Iterator[Bad]:
     """Other types, other precisions than that of x, and data in another byte order (K7)."""
-    names = ["float16", "int64", "complex64", "object", "bool"]
+    names = ["int64", "complex64", "object", "bool"]
     free = argument in ("running_mean", "running_var")
     leads = argument == ("grad_output" if function == "dropout_backward" else "x")
+    if not leads:
+        names.append("float16")
     if not free and not leads:
         names.append("float64" if not argument.startswith("stats.") else "float32")
     kinds: list[tuple[str, Any]] = [(name, np.dtype(name)) for name in names]
-    kinds += [("bfloat16", np.dtype(ml_dtypes.bfloat16)), (">f4", np.dtype(">f4"))]
+    kinds += [(">f4", np.dtype(">f4")), ("float8_e4m3", np.dtype(ml_dtypes.float8_e4m3))]
+    kinds += [(">f2", np.dtype(">f2"))] if leads else [("bfloat16", np.dtype(ml_dtypes.bfloat16))]
     if np.dtype(np.longdouble) != np.float64:
         kinds.append((np.dtype(np.longdouble).name, np.dtype(np.longdouble)))
     for name, kind in kinds:

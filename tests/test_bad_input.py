@@ -10,12 +10,12 @@ import inspect
 import re
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 import normdrop as nd
 from bad_calls import CASES, FUNCTIONS, Bad, find, good_arguments
+from cases import HALF_TYPES
 
 
 def with_bad(arguments: dict[str, Any], bad: Bad) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def test_every_argument_is_in_the_table(function):
 def test_every_public_function_is_in_the_table():
     functions = {name for name in nd.__all__ if callable(getattr(nd, name))}
     without_arguments = {"backends", "get_num_threads", "release_pool"}
-    results = {"NormStats", "Gradients", "BatchStats"}
+    results = {"NormStats", "Gradients", "BatchStats", "DeviceArray"}
     assert functions - without_arguments - results == set(FUNCTIONS) - {"BatchStats.from_running"}
 
 
@@ -82,11 +82,52 @@ def test_keyword_only_arguments():
         assert kinds["out"] is inspect.Parameter.KEYWORD_ONLY
 
 
-def test_half_precision_says_that_it_is_not_there_yet():
-    for dtype in (np.float16, ml_dtypes.bfloat16):
-        for call in (nd.layer_norm, nd.batch_norm_forward, nd.dropout):
-            with pytest.raises(TypeError, match=r"x must have dtype float32 or float64, got"):
-                call(np.ones((3, 5), dtype))
+HALF_CALLS = {
+    "layer_norm": lambda x, w, b: nd.layer_norm(x, w, b),
+    "layer_norm_forward": lambda x, w, b: nd.layer_norm_forward(x, w, b),
+    "batch_norm": lambda x, w, b: nd.batch_norm(x, np.zeros(5), np.ones(5), w, b),
+    "batch_norm_forward": lambda x, w, b: nd.batch_norm_forward(x, w, b),
+}
+
+
+@pytest.mark.parametrize("x_dtype", HALF_TYPES)
+@pytest.mark.parametrize("function", HALF_CALLS)
+def test_parameters_of_half_types(function, x_dtype):
+    """The dtype of x or float32, and the same for both: anything else names what came."""
+    call, x, own = HALF_CALLS[function], np.ones((3, 5), x_dtype), np.dtype(x_dtype).name
+    other = HALF_TYPES[1 - HALF_TYPES.index(x_dtype)]
+    for good in (x_dtype, np.float32):
+        call(x, np.ones(5, good), np.ones(5, good))
+    for wrong in (np.float64, other):
+        expected = f"must have dtype {own} or float32, got {np.dtype(wrong).name}"
+        with pytest.raises(TypeError, match=f"^{function}: weight {expected}$"):
+            call(x, np.ones(5, wrong), None)
+        with pytest.raises(TypeError, match=f"^{function}: bias {expected}$"):
+            call(x, None, np.ones(5, wrong))
+    for weight, bias in ((x_dtype, np.float32), (np.float32, x_dtype)):
+        expected = f"{np.dtype(weight).name} as weight has, got {np.dtype(bias).name}"
+        with pytest.raises(TypeError, match=f"^{function}: bias must have dtype {expected}$"):
+            call(x, np.ones(5, weight), np.ones(5, bias))
+
+
+@pytest.mark.parametrize("x_dtype", HALF_TYPES)
+def test_arrays_beside_half_types(x_dtype):
+    """Everything but the parameters has the dtype of x, and statistics never have."""
+    x, own = np.ones((3, 5), x_dtype), np.dtype(x_dtype).name
+    rows, wide = nd.NormStats(np.zeros(3), np.ones(3)), np.ones((3, 5), np.float32)
+    with pytest.raises(TypeError, match=f"grad_output must have dtype {own}, got float32"):
+        nd.layer_norm_backward(wide, x, rows)
+    for call in (nd.layer_norm, nd.batch_norm_forward, nd.dropout):
+        with pytest.raises(TypeError, match=f"out must have dtype {own}, got float32"):
+            call(x, out=wide)
+    with pytest.raises(TypeError, match=f"stats.mean must have dtype float64, got {own}"):
+        nd.layer_norm_backward(x, x, nd.NormStats(np.zeros(3, x_dtype), np.ones(3)))
+    running = np.ones(5, x_dtype)
+    expected = f"running_mean must have dtype float32 or float64, got {own}"
+    with pytest.raises(TypeError, match=expected):
+        nd.batch_norm(x, running, np.ones(5))
+    with pytest.raises(TypeError, match=expected):
+        nd.BatchStats.from_running(running, np.ones(5))
 
 
 def test_host_tensors_are_told_how_to_become_arrays():

@@ -100,8 +100,10 @@ def test_two_values_per_channel_pass_no_gradient(dtype):
 def test_hand_known_answer(dtype):
     x = np.array([[1.0], [2.0], [3.0], [4.0]], dtype)
     y, stats = nd.batch_norm_forward(x, np.ones(1, dtype), np.zeros(1, dtype), eps=0.0)
-    expected = [-1.3416408, -0.4472136, 0.4472136, 1.3416408]
-    assert np.allclose(y.ravel(), expected, rtol=2 * HAND_KNOWN_RELATIVE)
+    expected = np.array([-1.3416408, -0.4472136, 0.4472136, 1.3416408]).astype(dtype)
+    assert np.allclose(
+        y.ravel().astype(np.float64), expected.astype(np.float64), rtol=2 * HAND_KNOWN_RELATIVE
+    )
     assert (stats.mean[0], stats.var[0], stats.count) == (2.5, 1.25, 4)
 
 
@@ -259,7 +261,7 @@ def test_running_variance_is_never_negative(dtype):
     """Published checkpoints hold negative running variances (A15)."""
     x = (1e4 + np.zeros((64, 3)) + 1e-3 * normal((64, 3), np.float64, "x")).astype(dtype)
     _, stats = nd.batch_norm_forward(x)
-    mean, var = np.zeros(3, dtype), np.zeros(3, dtype)
+    mean, var = np.zeros(3, wide(dtype)), np.zeros(3, wide(dtype))
     nd.update_running_stats(mean, var, stats, momentum=1.0)
     assert (stats.var >= 0).all() and (var >= 0).all()
 
@@ -267,7 +269,7 @@ def test_running_variance_is_never_negative(dtype):
 def test_running_statistics_may_be_strided(dtype):
     _, stats = nd.batch_norm_forward(normal((7, 5), np.float32, "x"))
     mean, var = running(5, dtype)
-    big = np.full((5, 2), 7.0, dtype)
+    big = np.full((5, 2), 7.0, wide(dtype))
     strided_mean, strided_var = big[::-1, 0], big[:, 1]
     strided_mean[...], strided_var[...] = mean, var
     nd.update_running_stats(mean, var, stats)
@@ -312,10 +314,11 @@ def test_training_needs_two_values_per_channel(shape):
 @pytest.mark.parametrize("shape", [(2, 1), (37, 1), (3, 1, 769)])
 def test_constant_channels_give_exactly_the_bias(shape, eps, dtype):
     """A rounded mean leaves something that 1 / sqrt(eps) blows up (A4, A5)."""
+    values = constants(dtype)
     channels = values.size
     sizes = (shape[0], channels, *shape[2:])
     x = np.empty(sizes, dtype)
-    x[...] = np.array(dtype).reshape(channels, *(1,) * (len(shape) - 2))
+    x[...] = values.reshape(channels, *(1,) * (len(shape) - 2))
     weight, bias = (parameter((channels,), dtype, name) * 100 for name in ("weight", "bias"))
     y, stats = nd.batch_norm_forward(x, weight, bias, eps=eps)
     expected = np.broadcast_to(bias.reshape(channels, *(1,) * (len(shape) - 2)), sizes) + 0

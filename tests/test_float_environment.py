@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ml_dtypes import finfo
 
 import normdrop as nd
 from cases import normal, parameter
@@ -76,7 +77,7 @@ def odd(request: pytest.FixtureRequest, register: ControlRegister) -> Iterator[i
 
 def calls(rows: int, dtype: type) -> dict[str, Any]:
     """Every operation, on data and gradients that reach into the subnormal numbers."""
-    tiny = float(np.finfo(dtype).tiny)
+    tiny = float(finfo(dtype).tiny)
     x, grad = normal((rows, 257), dtype, "x"), normal((rows, 257), dtype, "grad")
     x[:, ::2] = x[:, ::2] * dtype(tiny / 4)
     x[1] = x[1] * dtype(tiny)
@@ -165,5 +166,5 @@ def test_errors_leave_the_environment_too(odd, register):
 def test_import_changes_nothing(register):
     """A library linked with -ffast-math turns subnormals off for the whole process."""
     assert register.value & (FLUSH_TO_ZERO | DENORMALS_ARE_ZERO | ROUND_TO_ZERO) == 0
-    tiny = np.array([np.finfo(np.float32).tiny], np.float32)
+    tiny = np.array([finfo(np.float32).tiny], np.float32)
     assert (tiny / np.float32(2) > 0).all()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import normdrop as nd
-from cases import LAYOUTS, axis_shape, normal, parameter
+from cases import HALF_TYPES, LAYOUTS, axis_shape, normal, parameter
 from comparing import assert_same_bits
 from normdrop import reference
 
@@ -133,6 +133,12 @@ def batch_norm_operations(shape, axis) -> dict[str, Operation]:
 OPERATIONS = operations()
 
 
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    """Layouts are told apart by strides; a test of its own has elements of two bytes."""
+    return request.param
+
+
 def first_array(result: Any) -> np.ndarray:
     return result[0] if isinstance(result, tuple) else result
 
@@ -159,6 +165,19 @@ def test_every_layout_of_every_argument(name, layout, dtype, unchanged):
             y, like = first_array(got), np.empty_like(odd)
             assert strides_of_long_axes(y) == strides_of_long_axes(like), f"{argument} as {layout}"
             assert y.flags.writeable and not np.shares_memory(y, odd)
+
+
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_layout_of_half_types(name, dtype):
+    """Elements of two bytes; one byte off they are misaligned, and two bytes off they are not."""
+    operation = OPERATIONS[name]
+    packed = operation.arrays(dtype)
+    for layout in LAYOUTS if dtype is np.float16 else ("one_byte_off", "one_element_off"):
+        odd = {argument: LAYOUTS[layout](values) for argument, values in packed.items()}
+        same_order = {name: np.array(a, order="K", copy=True) for name, a in odd.items()}
+        got, expected = operation.call(**odd), operation.call(**same_order)
+        assert_same_bits(got, expected, f"all arguments as {layout}")
 
 
 @pytest.mark.parametrize("x_layout", ["c_order", "channels_last", "step_of_last_axis",

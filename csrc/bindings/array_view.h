@@ -1,11 +1,12 @@
-// The only place that checks arguments. A view is a borrowed NumPy array that passed its checks;
-// every message reads `function: argument must ..., got ...`.
+// The only place that checks arguments. A view is a borrowed array that passed its checks: a NumPy
+// array, or one in a device's memory; every message reads `function: argument must ..., got ...`.
 #pragma once
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "ops/dtype.h"
@@ -24,6 +25,11 @@ struct Name {
 
 [[noreturn]] void fail_value(Name name, const std::string& text);
 [[noreturn]] void fail_type(Name name, const std::string& text);
+[[noreturn]] void fail_runtime(Name name, const std::string& text);
+[[noreturn]] void fail_buffer(Name name, const std::string& text);
+
+struct DeviceImport;
+using Imported = std::shared_ptr<DeviceImport>;
 
 struct ArrayView {
   PyObject* object = nullptr;  // null: an optional argument that was None
@@ -33,6 +39,7 @@ struct ArrayView {
   const py::ssize_t* strides = nullptr;  // bytes
   DType dtype = DType::float32;
   int item_bytes = 4;
+  Imported import = nullptr;  // set where the array lies in a device's memory
 
   explicit operator bool() const { return object != nullptr; }
   std::int64_t size() const;
@@ -42,18 +49,23 @@ struct ArrayView {
   bool f_contiguous() const;
 };
 
-// A plain array of float16, bfloat16, float32 or float64 in native byte order.
+ArrayView view_of_numpy(PyObject* array, DType dtype);
+ArrayView view_of_import(PyObject* object, const Imported& import);
+
+// The array that leads a call, from whose place the others must be: a plain array of float16,
+// bfloat16, float32 or float64 in native byte order.
 ArrayView require_array(Name name, py::handle object);
 
-// As above, of float32 or float64.
+// As above, of float32 or float64; with x, an array beside it.
 ArrayView require_single_or_double(Name name, py::handle object);
+ArrayView require_single_or_double(Name name, py::handle object, const ArrayView& x);
 
-// As above, of the dtype and shape of `like`.
+// Of the dtype and shape of `like`, beside it.
 ArrayView require_like(Name name, py::handle object, const ArrayView& like);
 
 // None, or an array of that shape: of the dtype of x, or of float32 where x is of a half type.
-ArrayView optional_parameter(Name name, py::handle object, DType x_dtype, const py::ssize_t* shape,
-                             int rank);
+ArrayView optional_parameter(Name name, py::handle object, const ArrayView& x,
+                             const py::ssize_t* shape, int rank);
 
 // The dtype of weight, bias and their gradients: that of the one given, which is that of both where
 // both are given; else that of x.
@@ -61,14 +73,19 @@ DType require_parameter_dtype(const char* function, DType x_dtype, const ArrayVi
                               const ArrayView& bias);
 
 // A float64 statistic of that shape.
-ArrayView require_statistic(Name name, py::handle object, const py::ssize_t* shape, int rank);
+ArrayView require_statistic(Name name, py::handle object, const ArrayView& x,
+                            const py::ssize_t* shape, int rank);
 
 // None, or an array to write to: dtype and shape of `like`, writeable, no element twice.
 ArrayView optional_out(Name name, py::handle object, const ArrayView& like);
 
+// Two uint64 (seed, call) on the device of x. The view's dtype says nothing.
+ArrayView require_draw(Name name, py::handle object, const ArrayView& x);
+
 // `out` must not share memory with `input`, unless `same_allowed` and it is the very same array.
 void require_no_overlap(Name out_name, const ArrayView& out, const char* input_name,
                         const ArrayView& input, bool same_allowed);
+bool holds_no_element_twice(const ArrayView& view);
 
 double require_eps(Name name, py::handle object);
 double require_number(Name name, py::handle object);
@@ -77,9 +94,6 @@ bool require_flag(Name name, py::handle object);
 
 // An axis of `rank` axes, negative ones counted from the end.
 int require_axis(Name name, py::handle object, int rank);
-
-// NumPy's number of a dtype; ml_dtypes gives bfloat16 a new one in every process.
-int type_number(DType dtype);
 
 std::string shape_text(const py::ssize_t* shape, int rank);
 std::string type_text(py::handle object);

@@ -1,9 +1,6 @@
-#include <cmath>
-#include <cstring>
-
-#include "bindings/layout.h"
+#include "bindings/operands.h"
 #include "bindings/operations.h"
-#include "bindings/runtime.h"
+#include "bindings/row_staging.h"
 
 namespace normdrop {
 namespace {
@@ -33,70 +30,62 @@ Channels require_channels(const char* function, py::handle x_object, py::handle 
   return channels;
 }
 
-// Running statistics as float64, whatever their dtype and stride.
-py::object running_statistic(Name name, py::handle object, py::ssize_t channels) {
-  const ArrayView view = require_single_or_double(name, object);
-  if (view.rank != 1 || view.shape[0] != channels) {
-    fail_value(name, "must have shape " + shape_text(&channels, 1) + ", got " +
-                         shape_text(view.shape, view.rank));
-  }
-  py::object copy = new_array(DType::float64, &channels, c_order(1));
-  if (py::detail::npy_api::get().PyArray_CopyInto_(copy.ptr(), view.object) != 0) {
-    throw py::error_already_set();
-  }
-  return copy;
-}
-
-double* data_of(const py::object& statistic) {
-  return reinterpret_cast<double*>(view_of_new(statistic, DType::float64).data);
+// Running statistics of whatever precision and stride.
+ArrayView require_running(Name name, py::handle object, const ArrayView& x,
+                          const py::ssize_t& channels) {
+  const ArrayView view = require_single_or_double(name, object, x);
+  if (view.rank == 1 && view.shape[0] == channels) return view;
+  fail_value(name, "must have shape " + shape_text(&channels, 1) + ", got " +
+                       shape_text(view.shape, view.rank));
 }
 
 struct Affine {
   DType dtype;
   ArrayView weight;
   ArrayView bias;
-  Operand weight_operand;
-  Operand bias_operand;
 };
 
 Affine require_affine(const char* function, const Channels& channels, py::handle weight,
                       py::handle bias) {
   Affine affine;
-  affine.weight =
-      optional_parameter({function, "weight"}, weight, channels.x.dtype, &channels.count, 1);
-  affine.bias = optional_parameter({function, "bias"}, bias, channels.x.dtype, &channels.count, 1);
+  affine.weight = optional_parameter({function, "weight"}, weight, channels.x, &channels.count, 1);
+  affine.bias = optional_parameter({function, "bias"}, bias, channels.x, &channels.count, 1);
   affine.dtype = require_parameter_dtype(function, channels.x.dtype, affine.weight, affine.bias);
-  affine.weight_operand = dense(affine.weight, c_order(1));
-  affine.bias_operand = dense(affine.bias, c_order(1));
   return affine;
 }
 
-// `out`, or a new array in x's memory order.
-ArrayView output_of(const ArrayView& x, const ArrayView& out, py::handle out_object,
-                    py::object* result) {
-  if (out) {
-    *result = py::reinterpret_borrow<py::object>(out_object);
-    return out;
-  }
-  *result = new_array(x.dtype, x.shape, memory_order(x));
-  return view_of_new(*result, x.dtype);
+// Everything that the forward passes share; the operands must outlive the call.
+struct ForwardOperands {
+  Operand x;
+  Operand weight;
+  Operand bias;
+  Output y;
+};
+
+ForwardOperands forward_operands(Execution& execution, const Channels& channels,
+                                 const Affine& affine, const ArrayView& out) {
+  return {readable(execution, channels.x, channels.split),
+          dense(execution, affine.weight, c_order(1)), dense(execution, affine.bias, c_order(1)),
+          output_like(execution, channels.x, out, channels.split)};
 }
 
 template <class Arguments>
-void fill(Arguments* arguments, const Channels& channels, const Operand& x, const Operand& y,
-          const Affine& affine, double eps) {
-  arguments->dtype = channels.x.dtype;
-  arguments->parameter_dtype = affine.dtype;
-  arguments->batch = channels.split.outer;
-  arguments->channels = channels.count;
-  arguments->inner = channels.split.inner;
-  arguments->x_batch_stride = x.outer_stride;
-  arguments->y_batch_stride = y.outer_stride;
-  arguments->eps = eps;
-  arguments->x = x.data;
-  arguments->weight = affine.weight_operand.data;
-  arguments->bias = affine.bias_operand.data;
-  arguments->y = y.data;
+Arguments forward_arguments(const Channels& channels, const ForwardOperands& operands,
+                            const Affine& affine, double eps) {
+  Arguments arguments{};
+  arguments.dtype = channels.x.dtype;
+  arguments.parameter_dtype = affine.dtype;
+  arguments.batch = channels.split.outer;
+  arguments.channels = channels.count;
+  arguments.inner = channels.split.inner;
+  arguments.x_batch_stride = operands.x.outer_stride;
+  arguments.y_batch_stride = operands.y.operand.outer_stride;
+  arguments.eps = eps;
+  arguments.x = operands.x.data;
+  arguments.weight = operands.weight.data;
+  arguments.bias = operands.bias.data;
+  arguments.y = operands.y.operand.data;
+  return arguments;
 }
 
 py::object batch_norm(py::handle x, py::handle running_mean, py::handle running_var,
@@ -104,9 +93,10 @@ py::object batch_norm(py::handle x, py::handle running_mean, py::handle running_
                       py::handle out) {
   const char* function = "batch_norm";
   const Channels channels = require_channels(function, x, channel_axis);
-  const py::object mean =
-      running_statistic({function, "running_mean"}, running_mean, channels.count);
-  const py::object var = running_statistic({function, "running_var"}, running_var, channels.count);
+  const ArrayView mean =
+      require_running({function, "running_mean"}, running_mean, channels.x, channels.count);
+  const ArrayView var =
+      require_running({function, "running_var"}, running_var, channels.x, channels.count);
   const Affine affine = require_affine(function, channels, weight, bias);
   const double eps_value = require_eps({function, "eps"}, eps);
   const Name out_name{function, "out"};
@@ -114,25 +104,23 @@ py::object batch_norm(py::handle x, py::handle running_mean, py::handle running_
   require_no_overlap(out_name, out_view, "x", channels.x, true);
   require_no_overlap(out_name, out_view, "weight", affine.weight, false);
   require_no_overlap(out_name, out_view, "bias", affine.bias, false);
-  if (out_view) {
-    require_no_overlap(out_name, out_view, "running_mean",
-                       require_single_or_double({function, "running_mean"}, running_mean), false);
-    require_no_overlap(out_name, out_view, "running_var",
-                       require_single_or_double({function, "running_var"}, running_var), false);
+  require_no_overlap(out_name, out_view, "running_mean", mean, false);
+  require_no_overlap(out_name, out_view, "running_var", var, false);
+  Execution execution(channels.x);
+  const std::int64_t values = channels.count * channels.split.inner;
+  execution.stage_by_rows(channels.split.outer, 2 * values * channels.x.item_bytes);
+  const ForwardOperands operands = forward_operands(execution, channels, affine, out_view);
+  const Operand mean_operand = dense_as(execution, mean, DType::float64, c_order(1));
+  const Operand var_operand = dense_as(execution, var, DType::float64, c_order(1));
+  auto arguments = forward_arguments<BatchNormInference>(channels, operands, affine, eps_value);
+  arguments.mean = mean_operand.as<const double>();
+  arguments.var = var_operand.as<const double>();
+  if (channels.x.size() > 0 && execution.by_rows()) {
+    call_by_rows(execution, arguments);
+  } else if (channels.x.size() > 0) {
+    execution.call(&OpTable::batch_norm_inference, arguments, channels.x.size());
   }
-  py::object result;
-  const ArrayView y = output_of(channels.x, out_view, out, &result);
-  const Operand x_operand = readable(channels.x, channels.split);
-  const Operand y_operand = writable(y, channels.split);
-  BatchNormInference arguments{};
-  fill(&arguments, channels, x_operand, y_operand, affine, eps_value);
-  arguments.mean = data_of(mean);
-  arguments.var = data_of(var);
-  if (channels.x.size() > 0) {
-    call(&OpTable::batch_norm_inference, arguments, channels.x.size());
-    deliver(y_operand, y);
-  }
-  return result;
+  return delivered(execution, operands.y);
 }
 
 py::tuple batch_norm_forward(py::handle x, py::handle weight, py::handle bias,
@@ -152,23 +140,20 @@ py::tuple batch_norm_forward(py::handle x, py::handle weight, py::handle bias,
   require_no_overlap(out_name, out_view, "x", channels.x, true);
   require_no_overlap(out_name, out_view, "weight", affine.weight, false);
   require_no_overlap(out_name, out_view, "bias", affine.bias, false);
-  py::object result;
-  const ArrayView y = output_of(channels.x, out_view, out, &result);
-  const Operand x_operand = readable(channels.x, channels.split);
-  const Operand y_operand = writable(y, channels.split);
-  const py::object mean = new_array(DType::float64, &channels.count, c_order(1));
-  const py::object var = new_array(DType::float64, &channels.count, c_order(1));
-  const py::object inv_std = new_array(DType::float64, &channels.count, c_order(1));
-  BatchNormForward arguments{};
-  fill(&arguments, channels, x_operand, y_operand, affine, eps_value);
-  arguments.mean = data_of(mean);
-  arguments.var = data_of(var);
-  arguments.inv_std = data_of(inv_std);
+  Execution execution(channels.x);
+  const ForwardOperands operands = forward_operands(execution, channels, affine, out_view);
+  const Output mean = new_dense(execution, DType::float64, &channels.count, c_order(1));
+  const Output var = new_dense(execution, DType::float64, &channels.count, c_order(1));
+  const Output inv_std = new_dense(execution, DType::float64, &channels.count, c_order(1));
+  auto arguments = forward_arguments<BatchNormForward>(channels, operands, affine, eps_value);
+  arguments.mean = mean.operand.as<double>();
+  arguments.var = var.operand.as<double>();
+  arguments.inv_std = inv_std.operand.as<double>();
   if (channels.x.size() > 0) {
-    call(&OpTable::batch_norm_forward, arguments, channels.x.size());
-    deliver(y_operand, y);
+    execution.call(&OpTable::batch_norm_forward, arguments, channels.x.size());
   }
-  return py::make_tuple(result, mean, var, inv_std, values);
+  return py::make_tuple(delivered(execution, operands.y), delivered(execution, mean),
+                        delivered(execution, var), delivered(execution, inv_std), values);
 }
 
 py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle stats,
@@ -178,10 +163,10 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
   const Channels channels = require_channels(function, x, channel_axis);
   const ArrayView grad = require_like({function, "grad_output"}, grad_object, channels.x);
   require_named_tuple({function, "stats"}, stats, "BatchStats");
-  const ArrayView mean =
-      require_statistic({function, "stats.mean"}, stats.attr("mean"), &channels.count, 1);
-  const ArrayView inv_std =
-      require_statistic({function, "stats.inv_std"}, stats.attr("inv_std"), &channels.count, 1);
+  const ArrayView mean = require_statistic({function, "stats.mean"}, stats.attr("mean"), channels.x,
+                                           &channels.count, 1);
+  const ArrayView inv_std = require_statistic({function, "stats.inv_std"}, stats.attr("inv_std"),
+                                              channels.x, &channels.count, 1);
   const Affine affine = require_affine(function, channels, weight, py::none());
   const bool is_frozen = require_flag({function, "frozen"}, frozen);
   const bool want_bias = require_flag({function, "bias"}, bias);
@@ -192,15 +177,15 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
   require_no_overlap(out_name, out_view, "weight", affine.weight, false);
   require_no_overlap(out_name, out_view, "stats.mean", mean, false);
   require_no_overlap(out_name, out_view, "stats.inv_std", inv_std, false);
-  py::object result;
-  const ArrayView grad_x = output_of(channels.x, out_view, out, &result);
-  const Operand x_operand = readable(channels.x, channels.split);
-  const Operand grad_operand = readable(grad, channels.split);
-  const Operand grad_x_operand = writable(grad_x, channels.split);
-  const Operand mean_operand = dense(mean, c_order(1));
-  const Operand inv_std_operand = dense(inv_std, c_order(1));
-  py::object grad_weight = py::none();
-  py::object grad_bias = py::none();
+  Execution execution(channels.x);
+  const Operand x_operand = readable(execution, channels.x, channels.split);
+  const Operand grad_operand = readable(execution, grad, channels.split);
+  const Operand mean_operand = dense(execution, mean, c_order(1));
+  const Operand inv_std_operand = dense(execution, inv_std, c_order(1));
+  const Operand weight_operand = dense(execution, affine.weight, c_order(1));
+  const Output grad_x = output_like(execution, channels.x, out_view, channels.split);
+  Output grad_weight;
+  Output grad_bias;
   BatchNormBackward arguments{};
   arguments.dtype = channels.x.dtype;
   arguments.parameter_dtype = affine.dtype;
@@ -210,91 +195,24 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
   arguments.inner = channels.split.inner;
   arguments.grad_output_batch_stride = grad_operand.outer_stride;
   arguments.x_batch_stride = x_operand.outer_stride;
-  arguments.grad_x_batch_stride = grad_x_operand.outer_stride;
+  arguments.grad_x_batch_stride = grad_x.operand.outer_stride;
   arguments.grad_output = grad_operand.data;
   arguments.x = x_operand.data;
-  arguments.mean = reinterpret_cast<const double*>(mean_operand.data);
-  arguments.inv_std = reinterpret_cast<const double*>(inv_std_operand.data);
-  arguments.weight = affine.weight_operand.data;
-  arguments.grad_x = grad_x_operand.data;
+  arguments.mean = mean_operand.as<const double>();
+  arguments.inv_std = inv_std_operand.as<const double>();
+  arguments.weight = weight_operand.data;
+  arguments.grad_x = grad_x.operand.data;
   if (affine.weight) {
-    grad_weight = new_array(affine.dtype, &channels.count, c_order(1));
-    arguments.grad_weight = view_of_new(grad_weight, affine.dtype).data;
+    grad_weight = new_dense(execution, affine.dtype, &channels.count, c_order(1));
+    arguments.grad_weight = grad_weight.operand.data;
   }
   if (want_bias) {
-    grad_bias = new_array(affine.dtype, &channels.count, c_order(1));
-    arguments.grad_bias = view_of_new(grad_bias, affine.dtype).data;
+    grad_bias = new_dense(execution, affine.dtype, &channels.count, c_order(1));
+    arguments.grad_bias = grad_bias.operand.data;
   }
-  call(&OpTable::batch_norm_backward, arguments, channels.x.size());
-  deliver(grad_x_operand, grad_x);
-  return py::make_tuple(result, grad_weight, grad_bias);
-}
-
-// A running statistic to update.
-ArrayView require_running(Name name, py::handle object, py::ssize_t channels) {
-  const ArrayView view = require_single_or_double(name, object);
-  if (view.rank != 1 || view.shape[0] != channels) {
-    fail_value(name, "must have shape " + shape_text(&channels, 1) + ", got " +
-                         shape_text(view.shape, view.rank));
-  }
-  return optional_out(name, object, view);
-}
-
-void update_running_stats(py::handle running_mean, py::handle running_var, py::handle stats,
-                          py::handle momentum, py::handle correction) {
-  const char* function = "update_running_stats";
-  require_named_tuple({function, "stats"}, stats, "BatchStats");
-  const ArrayView batch_mean =
-      require_single_or_double({function, "stats.mean"}, stats.attr("mean"));
-  if (batch_mean.rank != 1) {
-    fail_value({function, "stats.mean"},
-               "must be 1-D, got shape " + shape_text(batch_mean.shape, batch_mean.rank));
-  }
-  const py::ssize_t channels = batch_mean.shape[0];
-  const ArrayView mean =
-      require_statistic({function, "stats.mean"}, stats.attr("mean"), &channels, 1);
-  const ArrayView var = require_statistic({function, "stats.var"}, stats.attr("var"), &channels, 1);
-  const ArrayView target_mean = require_running({function, "running_mean"}, running_mean, channels);
-  const ArrayView target_var = require_running({function, "running_var"}, running_var, channels);
-  require_no_overlap({function, "running_var"}, target_var, "running_mean", target_mean, false);
-  for (const ArrayView* target : {&target_mean, &target_var}) {
-    const Name name{function, target == &target_mean ? "running_mean" : "running_var"};
-    require_no_overlap(name, *target, "stats.mean", mean, false);
-    require_no_overlap(name, *target, "stats.var", var, false);
-  }
-  const double share = require_number({function, "momentum"}, momentum);
-  if (!(share >= 0.0 && share <= 1.0)) {
-    fail_value({function, "momentum"},
-               "must be from 0 to 1, got " + py::str(momentum).cast<std::string>());
-  }
-  const std::int64_t taken = require_integer({function, "correction"}, correction);
-  if (taken != 0 && taken != 1) {
-    fail_value({function, "correction"}, "must be 0 or 1, got " + std::to_string(taken));
-  }
-  const std::int64_t count = require_integer({function, "stats.count"}, stats.attr("count"));
-  if (count <= taken) {
-    fail_value({function, "stats.count"},
-               "must be greater than correction = " + std::to_string(taken) + ", got " +
-                   std::to_string(count));
-  }
-  const MemoryOrder order = c_order(1);
-  const Operand batch_mean_operand = dense(mean, order);
-  const Operand batch_var_operand = dense(var, order);
-  const Operand mean_operand = dense(target_mean, order);
-  const Operand var_operand = dense(target_var, order);
-  RunningStatsUpdate arguments{};
-  arguments.mean_dtype = target_mean.dtype;
-  arguments.var_dtype = target_var.dtype;
-  arguments.channels = channels;
-  arguments.momentum = share;
-  arguments.var_factor = static_cast<double>(count) / static_cast<double>(count - taken);
-  arguments.mean = reinterpret_cast<const double*>(batch_mean_operand.data);
-  arguments.var = reinterpret_cast<const double*>(batch_var_operand.data);
-  arguments.running_mean = mean_operand.data;
-  arguments.running_var = var_operand.data;
-  call(&OpTable::update_running_stats, arguments, channels);
-  deliver(mean_operand, target_mean);
-  deliver(var_operand, target_var);
+  execution.call(&OpTable::batch_norm_backward, arguments, channels.x.size());
+  return py::make_tuple(delivered(execution, grad_x), delivered(execution, grad_weight),
+                        delivered(execution, grad_bias));
 }
 
 }  // namespace
@@ -303,7 +221,6 @@ void bind_batch_norm(py::module_& module) {
   module.def("batch_norm", &batch_norm);
   module.def("batch_norm_forward", &batch_norm_forward);
   module.def("batch_norm_backward", &batch_norm_backward);
-  module.def("update_running_stats", &update_running_stats);
 }
 
 }  // namespace normdrop

@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
-#include "bindings/layout.h"
+#include "bindings/operands.h"
 #include "bindings/operations.h"
-#include "bindings/runtime.h"
+#include "bindings/row_staging.h"
 
 namespace normdrop {
 namespace {
@@ -42,20 +44,35 @@ Scales scales_of(std::uint64_t threshold) {
   return {static_cast<double>(static_cast<float>(odd)), wide};
 }
 
-py::object dropout(const char* function, const char* argument, py::handle x_object,
-                   const DropoutDraw& draw, py::handle out_object) {
-  const ArrayView x = require_array({function, argument}, x_object);
-  const Name out_name{function, "out"};
-  ArrayView y = optional_out(out_name, out_object, x);
-  require_no_overlap(out_name, y, argument, x, true);
-  py::object result = py::reinterpret_borrow<py::object>(out_object);
-  if (!y) {
-    result = new_array(x.dtype, x.shape, memory_order(x));
-    y = view_of_new(result, x.dtype);
+// The shape that the mask was drawn for, where the call comes with a mask.
+void require_mask_shape(Name name, const ArrayView& x, py::handle mask_shape) {
+  if (mask_shape.is_none()) return;
+  std::vector<py::ssize_t> expected;
+  for (const py::handle size : py::reinterpret_borrow<py::tuple>(mask_shape)) {
+    expected.push_back(size.cast<py::ssize_t>());
   }
+  const auto rank = static_cast<int>(expected.size());
+  if (x.rank == rank && std::equal(expected.begin(), expected.end(), x.shape)) return;
+  fail_value(name, "must have shape " + shape_text(expected.data(), rank) + ", got " +
+                       shape_text(x.shape, x.rank));
+}
+
+py::object dropout(const char* function, const char* argument, py::handle x_object,
+                   const DropoutDraw& draw, py::handle device_draw, py::handle mask_shape,
+                   py::handle out_object) {
+  const ArrayView x = require_array({function, argument}, x_object);
+  require_mask_shape({function, argument}, x, mask_shape);
+  const ArrayView draw_view =
+      device_draw.is_none() ? ArrayView{} : require_draw({function, "rng"}, device_draw, x);
+  const Name out_name{function, "out"};
+  const ArrayView out = optional_out(out_name, out_object, x);
+  require_no_overlap(out_name, out, argument, x, true);
+  require_no_overlap(out_name, out, "rng", draw_view, false);
+  Execution execution(x);
   const Split s = flat(x);
-  const Operand x_operand = readable(x, s);
-  const Operand y_operand = writable(y, s);
+  execution.stage_by_rows(x.size(), 2 * x.item_bytes);
+  const Operand x_operand = readable(execution, x, s);
+  const Output y = output_like(execution, x, out, s);
   Dropout arguments{};
   arguments.dtype = x.dtype;
   arguments.count = x.size();
@@ -63,10 +80,17 @@ py::object dropout(const char* function, const char* argument, py::handle x_obje
   const Scales scales = scales_of(draw.threshold);
   arguments.scale = x.dtype == DType::float64 ? scales.wide : scales.narrow;
   arguments.x = x_operand.data;
-  arguments.y = y_operand.data;
-  call(&OpTable::dropout, arguments, x.size());
-  deliver(y_operand, y);
-  return result;
+  arguments.y = y.operand.data;
+  if (draw_view) {
+    execution.join(draw_view);
+    arguments.device_draw = reinterpret_cast<const std::uint64_t*>(draw_view.data);
+  }
+  if (execution.by_rows()) {
+    call_by_rows(execution, arguments);
+  } else {
+    execution.call(&OpTable::dropout, arguments, x.size());
+  }
+  return delivered(execution, y);
 }
 
 py::array_t<std::uint8_t> keep(const DropoutDraw& draw, std::int64_t count) {
@@ -75,17 +99,17 @@ py::array_t<std::uint8_t> keep(const DropoutDraw& draw, std::int64_t count) {
   arguments.count = count;
   arguments.draw = draw;
   arguments.keep = result.mutable_data();
-  call(&OpTable::dropout_keep, arguments, count);
+  call_on_host(&OpTable::dropout_keep, arguments, count);
   return result;
 }
 
 }  // namespace
 
 void bind_dropout(py::module_& module) {
-  module.def("dropout",
-             [](const char* function, const char* argument, py::handle x, std::uint64_t seed,
-                std::uint64_t call, std::uint64_t threshold, py::handle out) {
-    return dropout(function, argument, x, {seed, call, threshold, 0}, out);
+  module.def("dropout", [](const char* function, const char* argument, py::handle x,
+                           std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
+                           py::handle device_draw, py::handle mask_shape, py::handle out) {
+    return dropout(function, argument, x, {seed, call, threshold, 0}, device_draw, mask_shape, out);
   });
   module.def("dropout_keep", [](std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
                                 std::uint64_t first_index, std::int64_t count) {

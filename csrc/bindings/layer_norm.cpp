@@ -1,6 +1,6 @@
-#include "bindings/layout.h"
+#include "bindings/operands.h"
 #include "bindings/operations.h"
-#include "bindings/runtime.h"
+#include "bindings/row_staging.h"
 
 namespace normdrop {
 namespace {
@@ -66,11 +66,6 @@ StatsLayout stats_layout(const ArrayView& x, const AxisSet& axes, const MemoryOr
   return layout;
 }
 
-double* new_statistic(const StatsLayout& layout, py::object* array) {
-  *array = new_array(DType::float64, layout.shape, layout.order);
-  return reinterpret_cast<double*>(view_of_new(*array, DType::float64).data);
-}
-
 py::object forward(const char* function, bool want_stats, py::handle x_object,
                    py::handle weight_object, py::handle bias_object, py::handle axis,
                    py::handle eps, py::handle out_object) {
@@ -78,28 +73,24 @@ py::object forward(const char* function, bool want_stats, py::handle x_object,
   const NormAxes axes = require_axes(function, axis, x);
   const int rank = axes.set.count;
   const ArrayView weight =
-      optional_parameter({function, "weight"}, weight_object, x.dtype, axes.shape, rank);
-  const ArrayView bias =
-      optional_parameter({function, "bias"}, bias_object, x.dtype, axes.shape, rank);
+      optional_parameter({function, "weight"}, weight_object, x, axes.shape, rank);
+  const ArrayView bias = optional_parameter({function, "bias"}, bias_object, x, axes.shape, rank);
   const DType parameter_dtype = require_parameter_dtype(function, x.dtype, weight, bias);
   const double eps_value = require_eps({function, "eps"}, eps);
   const Name out_name{function, "out"};
-  ArrayView y = optional_out(out_name, out_object, x);
-  require_no_overlap(out_name, y, "x", x, true);
-  require_no_overlap(out_name, y, "weight", weight, false);
-  require_no_overlap(out_name, y, "bias", bias, false);
+  const ArrayView out = optional_out(out_name, out_object, x);
+  require_no_overlap(out_name, out, "x", x, true);
+  require_no_overlap(out_name, out, "weight", weight, false);
+  require_no_overlap(out_name, out, "bias", bias, false);
 
-  py::object result = py::reinterpret_borrow<py::object>(out_object);
-  if (!y) {
-    result = new_array(x.dtype, x.shape, memory_order(x));
-    y = view_of_new(result, x.dtype);
-  }
+  Execution execution(x);
   const Split s = split_for_norm(x, axes.set);
   const MemoryOrder parameter_order = order_of(s.order, axes.set);
-  const Operand x_operand = readable(x, s);
-  const Operand y_operand = writable(y, s);
-  const Operand weight_operand = dense(weight, parameter_order);
-  const Operand bias_operand = dense(bias, parameter_order);
+  execution.stage_by_rows(s.outer, 2 * s.middle * s.inner * x.item_bytes + 16 * s.inner);
+  const Operand x_operand = readable(execution, x, s);
+  const Operand weight_operand = dense(execution, weight, parameter_order);
+  const Operand bias_operand = dense(execution, bias, parameter_order);
+  const Output y = output_like(execution, x, out, s);
   LayerNormForward arguments{};
   arguments.dtype = x.dtype;
   arguments.parameter_dtype = parameter_dtype;
@@ -107,23 +98,29 @@ py::object forward(const char* function, bool want_stats, py::handle x_object,
   arguments.reduced = s.middle;
   arguments.inner = s.inner;
   arguments.x_outer_stride = x_operand.outer_stride;
-  arguments.y_outer_stride = y_operand.outer_stride;
+  arguments.y_outer_stride = y.operand.outer_stride;
   arguments.eps = eps_value;
   arguments.x = x_operand.data;
   arguments.weight = weight_operand.data;
   arguments.bias = bias_operand.data;
-  arguments.y = y_operand.data;
-  py::object mean;
-  py::object inv_std;
+  arguments.y = y.operand.data;
+  Output mean;
+  Output inv_std;
   if (want_stats) {
     const StatsLayout layout = stats_layout(x, axes.set, s.order);
-    arguments.mean = new_statistic(layout, &mean);
-    arguments.inv_std = new_statistic(layout, &inv_std);
+    mean = new_dense(execution, DType::float64, layout.shape, layout.order);
+    inv_std = new_dense(execution, DType::float64, layout.shape, layout.order);
+    arguments.mean = mean.operand.as<double>();
+    arguments.inv_std = inv_std.operand.as<double>();
   }
-  call(&OpTable::layer_norm_forward, arguments, x.size());
-  deliver(y_operand, y);
+  if (execution.by_rows()) {
+    call_by_rows(execution, arguments);
+  } else {
+    execution.call(&OpTable::layer_norm_forward, arguments, x.size());
+  }
+  const py::object result = delivered(execution, y);
   if (!want_stats) return result;
-  return py::make_tuple(result, mean, inv_std);
+  return py::make_tuple(result, delivered(execution, mean), delivered(execution, inv_std));
 }
 
 py::object layer_norm(py::handle x, py::handle weight, py::handle bias, py::handle axis,
@@ -147,36 +144,32 @@ py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object, py::h
   const StatsLayout layout = stats_layout(x, axes.set, s.order);
   const int stats_rank = x.rank - axes.set.count;
   require_named_tuple({function, "stats"}, stats_object, "NormStats");
-  const ArrayView mean = require_statistic({function, "stats.mean"}, stats_object.attr("mean"),
+  const ArrayView mean = require_statistic({function, "stats.mean"}, stats_object.attr("mean"), x,
                                            layout.shape, stats_rank);
   const ArrayView inv_std = require_statistic(
-      {function, "stats.inv_std"}, stats_object.attr("inv_std"), layout.shape, stats_rank);
+      {function, "stats.inv_std"}, stats_object.attr("inv_std"), x, layout.shape, stats_rank);
   const ArrayView weight =
-      optional_parameter({function, "weight"}, weight_object, x.dtype, axes.shape, axes.set.count);
+      optional_parameter({function, "weight"}, weight_object, x, axes.shape, axes.set.count);
   const DType parameter_dtype = require_parameter_dtype(function, x.dtype, weight, {});
   const bool want_bias = require_flag({function, "bias"}, bias);
   const Name out_name{function, "out"};
-  ArrayView grad_x = optional_out(out_name, out_object, x);
-  require_no_overlap(out_name, grad_x, "grad_output", grad, true);
-  require_no_overlap(out_name, grad_x, "x", x, false);
-  require_no_overlap(out_name, grad_x, "weight", weight, false);
-  require_no_overlap(out_name, grad_x, "stats.mean", mean, false);
-  require_no_overlap(out_name, grad_x, "stats.inv_std", inv_std, false);
+  const ArrayView out = optional_out(out_name, out_object, x);
+  require_no_overlap(out_name, out, "grad_output", grad, true);
+  require_no_overlap(out_name, out, "x", x, false);
+  require_no_overlap(out_name, out, "weight", weight, false);
+  require_no_overlap(out_name, out, "stats.mean", mean, false);
+  require_no_overlap(out_name, out, "stats.inv_std", inv_std, false);
 
-  py::object result = py::reinterpret_borrow<py::object>(out_object);
-  if (!grad_x) {
-    result = new_array(x.dtype, x.shape, memory_order(x));
-    grad_x = view_of_new(result, x.dtype);
-  }
+  Execution execution(x);
   const MemoryOrder parameter_order = order_of(s.order, axes.set);
-  const Operand x_operand = readable(x, s);
-  const Operand grad_operand = readable(grad, s);
-  const Operand grad_x_operand = writable(grad_x, s);
-  const Operand mean_operand = dense(mean, layout.order);
-  const Operand inv_std_operand = dense(inv_std, layout.order);
-  const Operand weight_operand = dense(weight, parameter_order);
-  py::object grad_weight = py::none();
-  py::object grad_bias = py::none();
+  const Operand x_operand = readable(execution, x, s);
+  const Operand grad_operand = readable(execution, grad, s);
+  const Operand mean_operand = dense(execution, mean, layout.order);
+  const Operand inv_std_operand = dense(execution, inv_std, layout.order);
+  const Operand weight_operand = dense(execution, weight, parameter_order);
+  const Output grad_x = output_like(execution, x, out, s);
+  Output grad_weight;
+  Output grad_bias;
   LayerNormBackward arguments{};
   arguments.dtype = x.dtype;
   arguments.parameter_dtype = parameter_dtype;
@@ -185,24 +178,24 @@ py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object, py::h
   arguments.inner = s.inner;
   arguments.grad_output_outer_stride = grad_operand.outer_stride;
   arguments.x_outer_stride = x_operand.outer_stride;
-  arguments.grad_x_outer_stride = grad_x_operand.outer_stride;
+  arguments.grad_x_outer_stride = grad_x.operand.outer_stride;
   arguments.grad_output = grad_operand.data;
   arguments.x = x_operand.data;
-  arguments.mean = reinterpret_cast<const double*>(mean_operand.data);
-  arguments.inv_std = reinterpret_cast<const double*>(inv_std_operand.data);
+  arguments.mean = mean_operand.as<const double>();
+  arguments.inv_std = inv_std_operand.as<const double>();
   arguments.weight = weight_operand.data;
-  arguments.grad_x = grad_x_operand.data;
+  arguments.grad_x = grad_x.operand.data;
   if (weight) {
-    grad_weight = new_array(parameter_dtype, axes.shape, parameter_order);
-    arguments.grad_weight = view_of_new(grad_weight, parameter_dtype).data;
+    grad_weight = new_dense(execution, parameter_dtype, axes.shape, parameter_order);
+    arguments.grad_weight = grad_weight.operand.data;
   }
   if (want_bias) {
-    grad_bias = new_array(parameter_dtype, axes.shape, parameter_order);
-    arguments.grad_bias = view_of_new(grad_bias, parameter_dtype).data;
+    grad_bias = new_dense(execution, parameter_dtype, axes.shape, parameter_order);
+    arguments.grad_bias = grad_bias.operand.data;
   }
-  call(&OpTable::layer_norm_backward, arguments, x.size());
-  deliver(grad_x_operand, grad_x);
-  return py::make_tuple(result, grad_weight, grad_bias);
+  execution.call(&OpTable::layer_norm_backward, arguments, x.size());
+  return py::make_tuple(delivered(execution, grad_x), delivered(execution, grad_weight),
+                        delivered(execution, grad_bias));
 }
 
 }  // namespace

@@ -35,34 +35,16 @@ struct Split {
 // False where the middle axes are not neighbours in that order.
 bool split(const ArrayView& x, const AxisSet& middle, const MemoryOrder& order, Split* result);
 
-// An array as a kernel reads or writes it: itself or a packed copy that is kept alive here.
-struct Operand {
-  char* data = nullptr;
-  std::int64_t outer_stride = 0;  // elements
-  py::object keep_alive;
-  py::object packed;  // set where the kernel works on a copy
-};
+// Whether a kernel can work in place: elements between neighbours along the outer axes, where those
+// collapse into one stride and the rest is dense; false where the strides do not fit.
+bool fits(const ArrayView& view, const Split& split, std::int64_t* stride);
 
-// For reading: the array in place if its strides fit the split, else a packed copy.
-Operand readable(const ArrayView& view, const Split& split);
-
-// For writing: the array in place if its strides fit, else a buffer; see `deliver`.
-Operand writable(const ArrayView& view, const Split& split);
-
-// After the kernel: copies a buffer to where it belongs.
-void deliver(const Operand& operand, const ArrayView& target);
-
-// Values of a small 1-D or n-D argument, dense in a given order of its axes.
-Operand dense(const ArrayView& view, const MemoryOrder& order);
-
-// A new array of `shape` whose memory order is `order`, from the output pool where it is large.
-py::object new_array(DType dtype, const py::ssize_t* shape, const MemoryOrder& order);
+// Whether the elements are dense when the axes are taken in that order.
+bool is_dense(const ArrayView& view, const MemoryOrder& order);
 
 // The order of the axes that are left when `removed` are taken out, renumbered.
 MemoryOrder order_without(const MemoryOrder& order, const AxisSet& removed);
 // The order of the chosen axes alone, renumbered by their place among the chosen.
 MemoryOrder order_of(const MemoryOrder& order, const AxisSet& chosen);
-
-ArrayView view_of_new(const py::object& array, DType dtype);
 
 }  // namespace normdrop

@@ -1,6 +1,7 @@
 // Contents of the compiled module.
 #include <pybind11/pybind11.h>
 
+#include "bindings/device_array.h"
 #include "bindings/operations.h"
 #include "bindings/runtime.h"
 
@@ -16,7 +17,9 @@ void require_named_tuple(Name name, py::handle object, const char* type) {
 
 PYBIND11_MODULE(_core, module) {
   normdrop::bind_runtime(module);
+  normdrop::bind_device_array(module);
   normdrop::bind_layer_norm(module);
   normdrop::bind_batch_norm(module);
+  normdrop::bind_running_stats(module);
   normdrop::bind_dropout(module);
 }

@@ -7,6 +7,7 @@ namespace normdrop {
 
 void bind_layer_norm(py::module_& module);
 void bind_batch_norm(py::module_& module);
+void bind_running_stats(py::module_& module);
 void bind_dropout(py::module_& module);
 
 // An instance of the named result type of normdrop.results.

@@ -12,6 +12,7 @@
 
 #include "bindings/array_view.h"
 #include "bindings/output_pool.h"
+#include "bindings/staging.h"
 #include "common/philox.h"
 
 namespace normdrop {
@@ -52,14 +53,11 @@ const Backend& require_backend(const std::string& where, const std::string& name
   return *backend;
 }
 
-// The fastest of the CPU: NumPy's arrays lie in its memory.
+// NumPy arrays go to a device only where somebody asks for it.
 const Backend& default_backend() {
   const char* text = std::getenv("NORMDROP_BACKEND");
   if (text != nullptr && *text != '\0') return require_backend("NORMDROP_BACKEND", text);
-  for (const Backend& backend : built_backends()) {
-    if (backend.device == nullptr && backend.usable()) return backend;
-  }
-  throw std::runtime_error("no backend of this build runs on this machine");
+  return fastest_on_host();
 }
 
 const Backend& process_default() {
@@ -170,6 +168,12 @@ void set_pool_limit(py::handle bytes) {
   output_pool::set_limit(static_cast<std::size_t>(value));
 }
 
+void set_staging_chunk(std::int64_t bytes) {
+  if (bytes < 4096) throw py::value_error("set_staging_chunk: bytes must be 4096 or more");
+  release_idle_staging();
+  StagingRing::set_chunk_bytes(bytes);
+}
+
 py::tuple philox4x32(py::handle counter, py::handle key) {
   const auto c = counter.cast<std::array<std::uint32_t, 4>>();
   const auto k = key.cast<std::array<std::uint32_t, 2>>();
@@ -184,7 +188,7 @@ void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming)
     throw py::value_error("copy_bandwidth_kernel: target and source must be C-contiguous");
   }
   const std::int64_t bytes = from.size() * from.item_bytes;
-  call(&OpTable::copy, Copy{bytes, streaming, from.data, to.data, nullptr}, from.size());
+  call_on_host(&OpTable::copy, Copy{bytes, streaming, from.data, to.data, nullptr}, from.size());
 }
 
 }  // namespace
@@ -192,6 +196,43 @@ void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming)
 const Backend& active_backend() {
   const Backend* backend = backend_of_context();
   return backend != nullptr ? *backend : process_default();
+}
+
+const Backend& fastest_on_host() {
+  for (const Backend& backend : built_backends()) {
+    if (backend.usable() && backend.device == nullptr) return backend;
+  }
+  throw std::runtime_error("no backend of this build runs on this machine");
+}
+
+const Backend& host_backend() {
+  const Backend& active = active_backend();
+  return active.device == nullptr ? active : fastest_on_host();
+}
+
+const Backend* device_backend() {
+  const Backend& active = active_backend();
+  if (active.device != nullptr) return &active;
+  static std::atomic<const Backend*> found{nullptr};  // asking the driver takes its time
+  if (found.load() != nullptr) return found.load();
+  for (const Backend& backend : built_backends()) {
+    if (backend.device == nullptr || !backend.usable()) continue;
+    found.store(&backend);
+    return &backend;
+  }
+  return nullptr;
+}
+
+std::string no_device_reason() {
+  for (const Backend& backend : built_backends()) {
+    if (backend.device == nullptr) continue;
+    return std::string("the backend '") + backend.name + "' cannot run here: " +
+           backend.unusable_reason() + "; pass a numpy.ndarray";
+  }
+  return std::string(
+             "this build of normdrop has CPU backends only; to add CUDA, in normdrop's source "
+             "folder: ") +
+         add_cuda_command + "; or pass a numpy.ndarray";
 }
 
 void bind_runtime(py::module_& module) {
@@ -208,7 +249,11 @@ void bind_runtime(py::module_& module) {
   module.def("get_num_threads", &cpu::thread_count);
   module.def("set_num_threads", &set_num_threads);
   module.def("set_pool_limit", &set_pool_limit);
-  module.def("release_pool", &output_pool::release_idle);
+  module.def("release_pool", [] {
+    output_pool::release_idle();
+    release_idle_staging();
+  });
+  module.def("set_staging_chunk", &set_staging_chunk);
   module.def("config", &config);
   module.def("philox4x32", &philox4x32);
   module.def("copy_bandwidth_kernel", &copy_bandwidth_kernel);

@@ -4,6 +4,8 @@
 
 #include <pybind11/pybind11.h>
 
+#include <string>
+
 #include "cpu/parallel.h"
 #include "registry.h"
 
@@ -11,6 +13,16 @@ namespace normdrop {
 
 // The backend of the current context (`with use_backend(...)`) or of the process.
 const Backend& active_backend();
+
+// The active one where it works in the host's memory, else the fastest that does. The latter alone
+// needs no GIL.
+const Backend& host_backend();
+const Backend& fastest_on_host();
+
+// The backend for arrays that lie on a device: the active one where it has devices, else the first
+// usable one that has; null where there is none, for the reason that `no_device_reason` gives.
+const Backend* device_backend();
+std::string no_device_reason();
 
 // Below this many elements a kernel is done sooner than the GIL is handed over and back.
 inline constexpr std::int64_t keep_gil_below = 8192;
@@ -28,10 +40,11 @@ class ReleasedGil {
   PyThreadState* state_;
 };
 
+// For what is computed in the host's memory, whatever the backend.
 template <class Arguments>
-void call(void (*OpTable::*operation)(const Arguments&), const Arguments& arguments,
-          std::int64_t elements) {
-  const OpTable& table = *active_backend().table;
+void call_on_host(void (*OpTable::*operation)(const Arguments&), const Arguments& arguments,
+                  std::int64_t elements) {
+  const OpTable& table = *host_backend().table;
   const ReleasedGil released(elements >= keep_gil_below);
   const cpu::DefaultFloatEnvironment environment;
   (table.*operation)(arguments);

@@ -78,12 +78,13 @@ __device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pa
     if (k < count) sum.add_term(static_cast<double>(arithmetic(pack[k].element[j])) * scale);
   }
   const DoubleDouble total = sum.total();
-  const DoubleDouble mean = divide(total, static_cast<double>(count));
+  const DoubleDouble mean = Divisor(count).quotient(total);
   Sum<T> squares{};
 #pragma unroll
   for (int k = 0; k < rows; ++k) {
     const double value = static_cast<double>(arithmetic(pack[k].element[j])) * scale;
-    const double deviation = (value - mean.high) - mean.low;
+    double deviation = value - mean.high;
+    if constexpr (sizeof(T) == 8) deviation -= mean.low;
     if (k < count) squares.add_term(deviation * deviation);
   }
   return {static_cast<double>(count), total, squares.total().high, scale};

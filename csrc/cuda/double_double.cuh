@@ -11,6 +11,8 @@ struct DoubleDouble {
   double low;
 };
 
+__device__ __forceinline__ bool is_finite(double value) { return value * 0.0 == 0.0; }
+
 __device__ __forceinline__ DoubleDouble two_sum(double a, double b) {
   const double sum = a + b;
   const double b_part = sum - a;
@@ -32,10 +34,21 @@ __device__ __forceinline__ DoubleDouble multiply(DoubleDouble a, double b) {
   return quick_two_sum(product, fma(a.high, b, -product) + a.low * b);
 }
 
-__device__ __forceinline__ DoubleDouble divide(DoubleDouble a, double b) {
-  const double quotient = a.high / b;
-  return quick_two_sum(quotient, (fma(-quotient, b, a.high) + a.low) / b);
-}
+// A count to divide by often: with its reciprocal a quotient takes a few multiplications. One step
+// of correction makes the quotient exact wherever a double can hold it.
+struct Divisor {
+  double value;
+  double reciprocal;
+
+  __host__ __device__ explicit Divisor(double count) : value(count), reciprocal(1.0 / count) {}
+
+  __device__ __forceinline__ DoubleDouble quotient(DoubleDouble a) const {
+    const double guess = a.high * reciprocal;
+    if (!is_finite(guess)) return {guess, 0.0};
+    const double high = guess + fma(-guess, value, a.high) * reciprocal;
+    return quick_two_sum(high, (fma(-high, value, a.high) + a.low) * reciprocal);
+  }
+};
 
 // 1 / sqrt(v), with one Newton step for the part that a double cannot hold.
 __device__ __forceinline__ DoubleDouble inverse_sqrt(DoubleDouble v) {
@@ -46,8 +59,6 @@ __device__ __forceinline__ DoubleDouble inverse_sqrt(DoubleDouble v) {
   const double correction = 0.5 * guess * residual;
   return {guess, correction * 0.0 == 0.0 ? correction : 0.0};
 }
-
-__device__ __forceinline__ bool is_finite(double value) { return value * 0.0 == 0.0; }
 
 // A running sum: terms that come from float32 or less leave a double's last digits free, those of
 // float64 need the rounding errors too.

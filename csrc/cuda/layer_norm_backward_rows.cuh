@@ -23,6 +23,7 @@ struct BackwardOfRows {
   Parameter<T> weight;
   std::int64_t rows;
   std::int64_t length;
+  double reciprocal;  // of the length
   std::int64_t grad_output_stride;
   std::int64_t x_stride;
   std::int64_t grad_x_stride;
@@ -32,6 +33,61 @@ struct BackwardOfRows {
   bool parameters_aligned;
   GradientSums<T>* slots;  // (slot, column), or null where no parameter gradient is wanted
 };
+
+// A column's sum over a slot of rows. Terms of half types are floats: their errors are kept too.
+struct CompensatedSum {
+  float value;
+  float error;
+  __device__ __forceinline__ void add_term(float term) {
+    const float sum = value + term;
+    const float part = sum - value;
+    error += (value - (sum - part)) + (term - part);
+    value = sum;
+  }
+  __device__ __forceinline__ PlainSum total() const {
+    return {static_cast<double>(value) + static_cast<double>(error)};
+  }
+};
+
+template <class T>
+struct ColumnSums {
+  GradientSums<T> sums;
+  __device__ __forceinline__ void add(double grad, double x_hat) { sums.add(grad, x_hat); }
+  __device__ __forceinline__ GradientSums<T> total() const { return sums; }
+};
+
+struct HalfColumnSums {
+  CompensatedSum g;
+  CompensatedSum gx;
+  __device__ __forceinline__ void add(float grad, float x_hat) {
+    g.add_term(grad);
+    gx.add_term(grad * x_hat);
+  }
+  __device__ __forceinline__ void add(double grad, double x_hat) {
+    g.add_term(rounded<float>(grad));
+    gx.add_term(rounded<float>(grad * x_hat));
+  }
+  template <class T>
+  __device__ __forceinline__ GradientSums<T> total() const {
+    return {g.total(), gx.total()};
+  }
+};
+
+// Sums over a row of a half type in single precision, and the size of its largest term: numbers
+// near the ends of float's range are left to double.
+struct SingleRowSums {
+  double g;
+  double gx;
+  double largest;
+
+  __device__ __forceinline__ bool usable() const {
+    return is_finite(g) && is_finite(gx) && (largest >= 0x1p-60 || largest == 0.0);
+  }
+};
+
+__device__ __forceinline__ SingleRowSums combine(const SingleRowSums& a, const SingleRowSums& b) {
+  return {a.g + b.g, a.gx + b.gx, fmax(a.largest, b.largest)};
+}
 
 // One row's elements of a thread.
 template <class T, int unit>
@@ -44,13 +100,14 @@ struct GradientElementsOfRow {
 };
 
 // What a thread handles: columns from `first_column` on, packs `threads` packs apart; rows
-// `groups` apart.
+// `groups` apart. Arithmetic is in double, of half types in float where their numbers allow it.
 template <class T, int unit, int threads>
 class RowsOfThread {
  public:
   static constexpr int columns = backward_columns<T>;
   static constexpr int packs = columns / unit;
   static constexpr int groups = row_block_threads<threads> / threads;
+  static constexpr bool is_half = sizeof(T) == 2;
   using Elements = GradientElementsOfRow<T, unit>;
 
   __device__ RowsOfThread(const BackwardOfRows<T>& a, std::int64_t part) : a_(a) {
@@ -83,50 +140,71 @@ class RowsOfThread {
     return elements;
   }
 
-  // Adds to the columns' sums; returns this thread's part of the row's.
-  __device__ GradientSums<T> add(const Elements& elements) {
-    GradientSums<T> row{};
-#pragma unroll
-    for (int k = 0; k < packs; ++k) {
-      if (!valid_[k]) continue;
-#pragma unroll
-      for (int j = 0; j < unit; ++j) {
-        const double grad = static_cast<double>(arithmetic(elements.grad_output[k].element[j]));
-        const double x_hat = x_hat_of(elements, k, j);
-        row.add(grad * static_cast<double>(weight_[k][j]), x_hat);
-        if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
-      }
-    }
-    return row;
+  // This thread's part of the row's sums.
+  __device__ GradientSums<T> row_sums(const Elements& elements) const {
+    GradientSums<T> sums{};
+    for_each([&](int k, int j) {
+      const double grad = static_cast<double>(arithmetic(elements.grad_output[k].element[j]));
+      sums.add(grad * static_cast<double>(weight_[k][j]), x_hat_of(elements, k, j));
+    });
+    return sums;
   }
 
-  __device__ void write(std::int64_t row, const Elements& elements,
-                        const GradientSums<T>& sums) const {
-    const double length = static_cast<double>(a_.length);
-    const GradientLine line{elements.mean, elements.inv_std, sums.g.total().high / length,
-                            sums.gx.total().high / length, elements.inv_std};
-    T* grad_x = a_.arrays.grad_x + row * a_.grad_x_stride;
+  __device__ SingleRowSums single_row_sums(const Elements& elements,
+                                           const SingleNormaliser& n) const {
+    SingleRowSums sums{};
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
       if (!valid_[k]) continue;
-      Pack<T, unit> result;
+      float g = 0.0f;
+      float gx = 0.0f;
+      float largest = 0.0f;
 #pragma unroll
       for (int j = 0; j < unit; ++j) {
-        result.element[j] = gradient(elements.grad_output[k].element[j], elements.x[k].element[j],
-                                     line, static_cast<double>(weight_[k][j]), false);
+        const float term = arithmetic(elements.grad_output[k].element[j]) * weight_[k][j];
+        g += term;
+        gx = fmaf(term, x_hat_of(elements, k, j, n), gx);
+        largest = fmaxf(largest, fabsf(term));
       }
-      store_pack<T, unit>(grad_x + column(k), result, a_.aligned);
+      sums = combine(sums, SingleRowSums{g, gx, largest});
     }
+    return sums;
+  }
+
+  // Writes the row's grad_x and adds to the columns' sums.
+  __device__ void write(std::int64_t row, const Elements& elements, const GradientSums<T>& sums) {
+    const double mean_g = sums.g.total().high * a_.reciprocal;
+    const double mean_gx = sums.gx.total().high * a_.reciprocal;
+    write_row(row, [&](int k, int j) {
+      const double grad = static_cast<double>(arithmetic(elements.grad_output[k].element[j]));
+      const double x_hat = x_hat_of(elements, k, j);
+      if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
+      const double g = grad * static_cast<double>(weight_[k][j]);
+      return rounded<T>(((g - mean_g) - x_hat * mean_gx) * elements.inv_std);
+    });
+  }
+
+  __device__ void write_in_single(std::int64_t row, const Elements& elements,
+                                  const SingleNormaliser& n, const SingleRowSums& sums) {
+    const float mean_g = rounded<float>(sums.g * a_.reciprocal);
+    const float mean_gx = rounded<float>(sums.gx * a_.reciprocal);
+    write_row(row, [&](int k, int j) {
+      const float grad = arithmetic(elements.grad_output[k].element[j]);
+      const float x_hat = x_hat_of(elements, k, j, n);
+      if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
+      const float g = grad * weight_[k][j];
+      return rounded<T>(((g - mean_g) - x_hat * mean_gx) * n.inv_std_high);
+    });
   }
 
   // The block's groups of threads in order, to the block's slot.
-  __device__ void deliver(std::int64_t slot, GradientSums<T>* shared) {
+  __device__ void deliver(std::int64_t slot, GradientSums<T>* shared) const {
     GradientSums<T>* target = a_.slots + slot * a_.length;
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
 #pragma unroll
       for (int j = 0; j < unit; ++j) {
-        GradientSums<T> sum = sums_[k * unit + j];
+        GradientSums<T> sum = total(k * unit + j);
         if constexpr (groups > 1) {
           if (k + j > 0) __syncthreads();
           shared[threadIdx.x] = sum;
@@ -141,32 +219,77 @@ class RowsOfThread {
   }
 
  private:
-  __device__ double x_hat_of(const Elements& elements, int k, int j) const {
+  template <class Body>
+  __device__ __forceinline__ void for_each(Body&& body) const {
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      if (!valid_[k]) continue;
+#pragma unroll
+      for (int j = 0; j < unit; ++j) body(k, j);
+    }
+  }
+
+  template <class Element>
+  __device__ __forceinline__ void write_row(std::int64_t row, Element&& element) const {
+    T* grad_x = a_.arrays.grad_x + row * a_.grad_x_stride;
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      if (!valid_[k]) continue;
+      Pack<T, unit> result;
+#pragma unroll
+      for (int j = 0; j < unit; ++j) result.element[j] = element(k, j);
+      store_pack<T, unit>(grad_x + column(k), result, a_.aligned);
+    }
+  }
+
+  __device__ __forceinline__ double x_hat_of(const Elements& elements, int k, int j) const {
     const double x = static_cast<double>(arithmetic(elements.x[k].element[j]));
     return (x - elements.mean) * elements.inv_std;
+  }
+
+  __device__ __forceinline__ float x_hat_of(const Elements& elements, int k, int j,
+                                            const SingleNormaliser& n) const {
+    return fmaf(arithmetic(elements.x[k].element[j]) - n.centre, n.inv_std_high, n.offset);
+  }
+
+  __device__ __forceinline__ GradientSums<T> total(int column) const {
+    if constexpr (is_half) {
+      return sums_[column].template total<T>();
+    } else {
+      return sums_[column].total();
+    }
   }
 
   const BackwardOfRows<T>& a_;
   std::int64_t first_column_;
   bool valid_[packs];
   Arithmetic<T> weight_[packs][unit];
-  GradientSums<T> sums_[columns] = {};
+  std::conditional_t<is_half, HalfColumnSums, ColumnSums<T>> sums_[columns] = {};
 };
+
+// A sum over all threads of a row, in its block or cluster.
+template <int threads, class Value>
+__device__ __forceinline__ Value over_row(Value value, Value* slots, Value* part,
+                                          std::int64_t parts) {
+  const auto both = [](const Value& u, const Value& v) { return combine(u, v); };
+  value = reduce<threads>(value, slots, both);
+  return parts > 1 ? over_cluster(value, part, Value{}, both) : value;
+}
 
 template <class T, int unit, int threads>
 __global__ void __launch_bounds__(row_block_threads<threads>)
     backward_of_rows(BackwardOfRows<T> a) {
   using Thread = RowsOfThread<T, unit, threads>;
   constexpr int block = row_block_threads<threads>;
-  SHARED_ARRAY(GradientSums<T>, row_slots, 2 * slots_for<threads>);
-  SHARED_ARRAY(GradientSums<T>, cluster_parts, 2);
+  constexpr int slots = slots_for<threads>;
+  SHARED_ARRAY(GradientSums<T>, row_slots, 2 * slots);
+  SHARED_ARRAY(GradientSums<T>, row_parts, 2);
+  SHARED_ARRAY(SingleRowSums, single_slots, 2 * slots);
+  SHARED_ARRAY(SingleRowSums, single_parts, 2);
   SHARED_ARRAY(GradientSums<T>, group_slots, Thread::groups > 1 ? block : 1);
   const std::int64_t slot = blockIdx.x / a.parts;
-  const std::int64_t end =
-      (slot + 1) * a.rows_per_slot < a.rows ? (slot + 1) * a.rows_per_slot : a.rows;
-  const auto both = [](const GradientSums<T>& u, const GradientSums<T>& v) {
-    return combine(u, v);
-  };
+  const std::int64_t slot_end = (slot + 1) * a.rows_per_slot;
+  const std::int64_t end = slot_end < a.rows ? slot_end : a.rows;
   Thread thread(a, blockIdx.x % a.parts);
   std::int64_t row = slot * a.rows_per_slot + static_cast<int>(threadIdx.x) / threads;
   // Slots of two rows take turns, so that one barrier a row is enough.
@@ -176,11 +299,22 @@ __global__ void __launch_bounds__(row_block_threads<threads>)
   for (; row < end; row += Thread::groups) {
     const typename Thread::Elements elements = next;
     if (row + Thread::groups < end) next = thread.load(row + Thread::groups);
-    GradientSums<T> sums =
-        reduce<threads>(thread.add(elements), row_slots + turn * slots_for<threads>, both);
-    if (a.parts > 1) sums = over_cluster(sums, cluster_parts + turn, GradientSums<T>{}, both);
-    thread.write(row, elements, sums);
     turn = 1 - turn;
+    if constexpr (Thread::is_half) {
+      const SingleNormaliser n = single_normaliser({elements.mean, 0.0}, elements.inv_std);
+      if (n.usable) {
+        const SingleRowSums sums =
+            over_row<threads>(thread.single_row_sums(elements, n), single_slots + turn * slots,
+                              single_parts + turn, a.parts);
+        if (sums.usable()) {
+          thread.write_in_single(row, elements, n, sums);
+          continue;
+        }
+      }
+    }
+    thread.write(row, elements,
+                 over_row<threads>(thread.row_sums(elements), row_slots + turn * slots,
+                                   row_parts + turn, a.parts));
   }
   if (a.slots != nullptr) thread.deliver(slot, group_slots);
   if (a.parts > 1) cluster_sync();  // no block may end while another still reads its part

@@ -16,6 +16,7 @@ struct NormaliseRows {
   Parameter<T> bias;
   std::int64_t rows;
   std::int64_t length;
+  Divisor divisor;  // the length
   std::int64_t x_stride;
   std::int64_t y_stride;
   double eps;
@@ -85,10 +86,10 @@ inline constexpr int row_threads_resident =
     unit > 1 ? cuda_tuning::row_threads_resident : cuda_tuning::odd_row_threads_resident;
 
 template <class T, int unit, int threads>
-__device__ __forceinline__ Moments moments_of(RowElements<T, unit, threads>& elements, int length,
-                                              const MomentSlots<T>& slots) {
-  return moments_of<T, threads>(elements.pack, elements.valid, static_cast<double>(length),
-                                slots.largest, slots.sums, slots.squares);
+__device__ __forceinline__ Moments moments_of(RowElements<T, unit, threads>& elements,
+                                              const Divisor& length, const MomentSlots<T>& slots) {
+  return moments_of<T, threads>(elements.pack, elements.valid, length, slots.largest, slots.sums,
+                                slots.squares);
 }
 
 template <class T, int unit, int threads>
@@ -104,9 +105,9 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
   if (row >= a.rows) return;  // the whole group of threads
   RowElements<T, unit, threads> elements(a.x + row * a.x_stride, static_cast<int>(a.length),
                                          a.aligned);
-  const Moments moments = moments_of(elements, static_cast<int>(a.length),
-                                     MomentSlots<T>{largest_slots, sum_slots, square_slots});
-  const Normaliser n = normaliser_of<T>(moments, a.eps);
+  const Moments moments =
+      moments_of(elements, a.divisor, MomentSlots<T>{largest_slots, sum_slots, square_slots});
+  const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
   if (threadIdx.x % threads == 0) a.statistics.set(row, n);
   elements.write(a.y + row * a.y_stride, n, a, 0);
 }
@@ -125,11 +126,10 @@ __global__ void __launch_bounds__(block_threads, row_threads_resident<unit> / bl
   const int length = static_cast<int>(left < chunk_elements<T> ? left : chunk_elements<T>);
   RowElements<T, unit, block_threads> elements(a.x + row * a.x_stride + begin, length, a.aligned);
   const Moments mine =
-      moments_of(elements, length, MomentSlots<T>{largest_slots, sum_slots, square_slots});
-  const Moments moments =
-      over_cluster(mine, part, no_moments(),
-                   [](const Moments& u, const Moments& v) { return merge(u, v); });
-  const Normaliser n = normaliser_of<T>(moments, a.eps);
+      moments_of(elements, Divisor(length), MomentSlots<T>{largest_slots, sum_slots, square_slots});
+  const Moments moments = over_cluster(
+      mine, part, no_moments(), [](const Moments& u, const Moments& v) { return merge(u, v); });
+  const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
   if (begin == 0 && threadIdx.x == 0) a.statistics.set(row, n);
   elements.write(a.y + row * a.y_stride + begin, n, a, begin);
   cluster_sync();  // no block may end while another still reads its part
@@ -164,9 +164,19 @@ void forward_of_rows_on_chip(const ForwardArrays<T>& a, std::int64_t rows, std::
                          packs_lie_aligned<T>(a.y, y_stride, unit.is);
     const bool parameters_aligned = packs_lie_aligned<T>(a.weight.values, 0, unit.is) &&
                                     packs_lie_aligned<T>(a.bias.values, 0, unit.is);
-    const NormaliseRows<T> arguments{a.x,   a.y,          a.weight, a.bias,
-                                     rows,  length,       x_stride, y_stride,
-                                     a.eps, a.statistics, aligned,  parameters_aligned};
+    const NormaliseRows<T> arguments{a.x,
+                                     a.y,
+                                     a.weight,
+                                     a.bias,
+                                     rows,
+                                     length,
+                                     Divisor(static_cast<double>(length)),
+                                     x_stride,
+                                     y_stride,
+                                     a.eps,
+                                     a.statistics,
+                                     aligned,
+                                     parameters_aligned};
     const std::int64_t chunks = divided_up(length, chunk_elements<T>);
     if (chunks > 1) {
       LaunchDims dims = grid_of(rows * chunks, block_threads);

@@ -32,7 +32,7 @@ struct Moments {
   double sum_of_squares;  // of deviations, times scale^2
   double scale;
 
-  __device__ __forceinline__ DoubleDouble mean() const { return divide(sum, count); }
+  __device__ __forceinline__ DoubleDouble mean() const { return Divisor(count).quotient(sum); }
 };
 
 __device__ __forceinline__ Moments no_moments() { return {0.0, {0.0, 0.0}, 0.0, 1.0}; }
@@ -101,9 +101,10 @@ __device__ __forceinline__ SingleNormaliser single_normaliser(DoubleDouble mean,
 }
 
 template <class T>
-__device__ __forceinline__ Normaliser normaliser_of(const Moments& m, double eps) {
+__device__ __forceinline__ Normaliser normaliser_of(const Moments& m, const Divisor& count,
+                                                    double eps) {
   Normaliser n{};
-  n.mean = m.mean();
+  n.mean = count.quotient(m.sum);
   n.scale = m.scale;
   if (!is_finite(m.sum_of_squares) || !is_finite(m.sum.high)) {
     const double nan = double_of(std::uint64_t{0x7ff8000000000000u});
@@ -113,7 +114,7 @@ __device__ __forceinline__ Normaliser normaliser_of(const Moments& m, double eps
     return n;
   }
   const double scaled_eps = eps * m.scale * m.scale;
-  const DoubleDouble var = divide({m.sum_of_squares, 0.0}, m.count);
+  const DoubleDouble var = count.quotient({m.sum_of_squares, 0.0});
   n.var = var.high;
   if (var.high == 0.0 || !is_finite(scaled_eps)) {
     // Constant elements, whose x - mean is exactly 0 and must stay 0 with eps = 0 too; or an eps

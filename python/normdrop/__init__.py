@@ -9,6 +9,7 @@ The exact meaning of every function is its short float64 definition in
 :mod:`normdrop.reference`.
 """
 
+from normdrop._core import DeviceArray
 from normdrop._version import __version__
 from normdrop.functional import (
     DropoutMask,
@@ -36,6 +37,7 @@ from normdrop.runtime import (
 
 __all__ = [
     "BatchStats",
+    "DeviceArray",
     "DropoutMask",
     "Gradients",
     "NormStats",

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from normdrop import _core
+
 FloatArray = npt.NDArray[np.float64]
 AnyArray = npt.NDArray[Any]
 
@@ -33,8 +35,17 @@ class _ArrayTuple:
 def _same(left: Any, right: Any) -> bool:
     if left is None or right is None:
         return left is right
-    left, right = np.asarray(left), np.asarray(right)
+    left, right = _on_host(left), _on_host(right)
     return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=True)
+
+
+def _on_host(value: Any) -> AnyArray:
+    return _core.to_numpy(value) if _core.is_device_array(value) else np.asarray(value)
+
+
+def restored_device_array(array: AnyArray, device: int) -> _core.DeviceArray:
+    """Unpickle a DeviceArray."""
+    return _core.DeviceArray.from_numpy(array, device)
 
 
 class _NormStats(NamedTuple):
@@ -99,6 +110,8 @@ class BatchStats(_ArrayTuple, _BatchStats):  # type: ignore[misc]
         array([0.5, 1. ])
         """
         name = "BatchStats.from_running"
+        if _core.is_device_array(running_mean) or _core.is_device_array(running_var):
+            return cls(*_core.stats_from_running(running_mean, running_var, eps), 0)
         mean = _running(name, "running_mean", running_mean)
         var = _running(name, "running_var", running_var)
         if var.shape != mean.shape:

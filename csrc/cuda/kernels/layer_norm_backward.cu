@@ -62,6 +62,7 @@ class Backward {
     arguments.weight = weight_;
     arguments.rows = a_.outer;
     arguments.length = a_.reduced;
+    arguments.reciprocal = 1.0 / static_cast<double>(a_.reduced);
     arguments.grad_output_stride = a_.grad_output_outer_stride;
     arguments.x_stride = a_.x_outer_stride;
     arguments.grad_x_stride = a_.grad_x_outer_stride;

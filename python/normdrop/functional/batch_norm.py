@@ -25,6 +25,8 @@ def batch_norm(
     ----------
     x : ndarray of float16, bfloat16, float32 or float64
         At least 2 axes, any strides.
+        All arrays may lie on a CUDA device instead (PyTorch, CuPy, JAX, whatever offers DLPack
+        or ``__cuda_array_interface__``); results are then of that kind, on the caller's stream.
     running_mean, running_var : ndarray of float32 or float64, shape (C,)
         Population statistics of each channel.
     weight, bias : ndarray, shape (C,), optional

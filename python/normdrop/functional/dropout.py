@@ -6,7 +6,7 @@ import math
 import operator
 import os
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ import numpy.typing as npt
 from normdrop import _core
 from normdrop.results import AnyArray
 
-Rng = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | np.random.Generator | None
+# Any is an array of two uint64 on a device.
+Rng = SupportsIndex | tuple[SupportsIndex, SupportsIndex] | np.random.Generator | Any | None
 
 _WORDS = 1 << 32
 _LARGEST = (1 << 64) - 1
@@ -78,6 +79,58 @@ class DropoutMask:
         """Eight elements a byte, in C order, the lowest bit first."""
         return np.packbits(self.keep.reshape(-1), bitorder="little")
 
+    @property
+    def _device_draw(self) -> Any:
+        """What the kernel reads seed and call from, where they lie on a device."""
+        return None
+
+
+class _DeviceDropoutMask(DropoutMask):
+    """A mask whose seed and call lie on a device, as ``rng=`` gave them.
+
+    Nothing is copied: a captured graph can move them on between its runs. So the array must not
+    change between a forward pass and its backward pass. Reading ``seed`` or ``call`` waits for
+    the device; a pickle or a copy holds the numbers.
+    """
+
+    __slots__ = ("_draw",)
+    _draw: Any
+
+    def __init__(self, draw: Any, p: float, shape: tuple[int, ...]) -> None:
+        object.__setattr__(self, "_draw", draw)
+        object.__setattr__(self, "p", p)
+        object.__setattr__(self, "shape", shape)
+
+    @property
+    def seed(self) -> int:
+        return int(_core.to_numpy(self._draw)[0])
+
+    @property
+    def call(self) -> int:
+        return int(_core.to_numpy(self._draw)[1])
+
+    @property
+    def _device_draw(self) -> Any:
+        return self._draw
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DropoutMask):
+            return NotImplemented
+        return _fields(self) == _fields(other)
+
+    def __hash__(self) -> int:
+        return hash(_fields(self))
+
+    def __repr__(self) -> str:
+        return repr(DropoutMask(*_fields(self)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DropoutMask, _fields(self)
+
+
+def _fields(mask: DropoutMask) -> tuple[int, int, float, tuple[int, ...]]:
+    return mask.seed, mask.call, mask.p, mask.shape
+
 
 def dropout(
     x: AnyArray, p: float = 0.5, *, rng: Rng = None, out: AnyArray | None = None
@@ -87,13 +140,16 @@ def dropout(
     Parameters
     ----------
     x : ndarray of float16, bfloat16, float32 or float64
-        Any shape, any strides.
+        Any shape, any strides. It may lie on a CUDA device instead (PyTorch, CuPy, JAX, whatever
+        offers DLPack or ``__cuda_array_interface__``); the result is then of that kind, on the
+        caller's stream.
     p : float, default 0.5
         Probability of dropping, 0 to 1. 0 gives an equal copy, 1 gives zeros.
     rng : None, int, (int, int) or numpy.random.Generator, optional
         None: fresh entropy; an int: the seed; a pair: (seed, call); a generator: one 64-bit
         draw of it is the seed, whatever ``p`` is. The same (seed, call) gives the same mask on
-        every machine, backend and number of threads.
+        every machine, backend and number of threads. With ``x`` on a device also an array there
+        of two uint64, (seed, call), that the kernel reads, so that a captured graph can move on.
     out : ndarray, optional
         Where to write; shape and dtype of ``x``. ``out=x`` works in place.
 
@@ -121,9 +177,9 @@ def dropout(
     >>> nd.dropout(np.ones(6), p=0.5, rng=7)
     array([0., 0., 2., 2., 2., 0.])
     """
-    seed, call = _seed_and_call("dropout", rng)
+    seed, call, draw = _draw("dropout", rng)
     threshold = round((1.0 - _probability("dropout", p)) * _WORDS)
-    return _core.dropout("dropout", "x", x, seed, call, threshold, out)
+    return _core.dropout("dropout", "x", x, seed, call, threshold, draw, None, out)
 
 
 def dropout_forward(
@@ -150,11 +206,13 @@ def dropout_forward(
     >>> mask
     DropoutMask(seed=7, call=0, p=0.5, shape=(6,))
     """
-    seed, call = _seed_and_call("dropout_forward", rng)
+    seed, call, draw = _draw("dropout_forward", rng)
     p = _probability("dropout_forward", p)
     threshold = round((1.0 - p) * _WORDS)
-    y = _core.dropout("dropout_forward", "x", x, seed, call, threshold, out)
-    return y, DropoutMask(seed, call, p, x.shape)
+    y = _core.dropout("dropout_forward", "x", x, seed, call, threshold, draw, None, out)
+    if draw is not None:
+        return y, _DeviceDropoutMask(draw, p, tuple(y.shape))
+    return y, DropoutMask(seed, call, p, tuple(y.shape))
 
 
 def dropout_backward(
@@ -185,13 +243,26 @@ def dropout_backward(
     """
     if not isinstance(mask, DropoutMask):
         raise TypeError(f"dropout_backward: mask must be a DropoutMask, got {type(mask).__name__}")
-    if isinstance(grad_output, np.ndarray) and grad_output.shape != mask.shape:
-        raise ValueError(
-            f"dropout_backward: grad_output must have shape {mask.shape}, got {grad_output.shape}"
-        )
+    draw = mask._device_draw
+    seed, call = (mask.seed, mask.call) if draw is None else (0, 0)
     return _core.dropout(
-        "dropout_backward", "grad_output", grad_output, mask.seed, mask.call, mask.threshold, out
+        "dropout_backward",
+        "grad_output",
+        grad_output,
+        seed,
+        call,
+        mask.threshold,
+        draw,
+        mask.shape,
+        out,
     )
+
+
+def _draw(function: str, rng: Rng) -> tuple[int, int, Any]:
+    """Seed, call and None, or 0, 0 and the array on a device that holds them."""
+    if type(rng) is not int and _core.is_device_array(rng):
+        return 0, 0, rng
+    return *_seed_and_call(function, rng), None
 
 
 def _seed_and_call(function: str, rng: Rng) -> tuple[int, int]:

@@ -26,6 +26,8 @@ def layer_norm(
     ----------
     x : ndarray of float16, bfloat16, float32 or float64
         Any shape with at least one axis, any strides.
+        All arrays may lie on a CUDA device instead (PyTorch, CuPy, JAX, whatever offers DLPack
+        or ``__cuda_array_interface__``); results are then of that kind, on the caller's stream.
     weight, bias : ndarray, optional
         Scale and shift; shape of ``x`` along ``axis``. Both have the dtype of ``x``, or both
         float32 where ``x`` is float16 or bfloat16. Either may be left out.
