@@ -90,7 +90,8 @@ def prepare(dry: bool) -> Setting:
         print("No GPU here (nvidia-smi shows none), so this is a dry run: nothing is measured.")
         dry = True
     if not dry:
-        print(f"{list_gpus()[0]}: {build(cuda=True)}", flush=True)
+        print(f"{list_gpus()[0]}: building for it", flush=True)
+        print(build(cuda=True), flush=True)
         usable, reason = usable_backends(PACKAGE)
         if "cuda" in usable:
             return Setting(False, PACKAGE)

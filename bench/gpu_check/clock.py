@@ -18,6 +18,7 @@ MOST_CALLS = 50
 # The clock of a GPU stays below this; waiting somewhat longer than needed costs nothing.
 _CYCLES_PER_SECOND = 2e9
 _WAIT_MARGIN = 1.3
+_LONGEST_WAIT_SECONDS = 0.05
 
 
 class WallClock:
@@ -50,7 +51,7 @@ class EventClock:
         """Return seconds per call; results of a turn stay alive, so that outputs rotate as well."""
         start, end = (self.cuda.Event(enable_timing=True) for _ in range(2))
         kept: list[Any] = [None] * len(works)
-        queueing = self._host_seconds(works) * calls * _WAIT_MARGIN
+        queueing = min(self._host_seconds(works) * calls * _WAIT_MARGIN, _LONGEST_WAIT_SECONDS)
         self.cuda._sleep(int(queueing * _CYCLES_PER_SECOND))
         start.record()
         for i in range(calls):
@@ -60,7 +61,8 @@ class EventClock:
         return float(start.elapsed_time(end)) * 1e-3 / calls
 
     def _host_seconds(self, works: Sequence[Call]) -> float:
-        """Return what the host needs for one call, which at the same time warms up."""
+        """Return what the host needs for one call, after one that may compile."""
+        works[0]()
         self.cuda.synchronize()
         start = time.perf_counter()
         kept = [work() for work in works[:2]]

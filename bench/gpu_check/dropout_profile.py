@@ -9,12 +9,14 @@ import csv
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import normdrop as nd
 from gpu_check.card import open_card
 from gpu_check.data import make_data
 from gpu_check.findings import Findings, Skip
+from gpu_check.processes import run_bounded
 from normdrop.benchmark.cases import DROP_PROBABILITY, Case
 
 _SIZE, _TINY_SIZE = 1 << 28, 64
@@ -23,8 +25,14 @@ METRICS = {
     "sm__inst_executed_pipe_alu.avg.pct_of_peak_sustained_active": "integer and logic pipe",
     "sm__inst_executed_pipe_fmaheavy.avg.pct_of_peak_sustained_active": "multiply pipe",
     "sm__inst_issued.avg.pct_of_peak_sustained_active": "issue slots",
+    "sm__throughput.avg.pct_of_peak_sustained_elapsed": "busiest unit",
     "dram__throughput.avg.pct_of_peak_sustained_elapsed": "memory",
 }
+_EVERYWHERE = (
+    "gpu__time_duration.sum",
+    "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+    "sm__throughput.avg.pct_of_peak_sustained_elapsed",
+)
 # Of every kernel, the line of a metric holds these.
 _COLUMNS = ("Kernel Name", "Metric Name", "Metric Unit", "Metric Value")
 _DRY_OUTPUT = '"Kernel Name","Metric Name","Metric Unit","Metric Value"\n' + "".join(
@@ -50,33 +58,28 @@ def _profiled(seconds_left: float) -> str:
     program = shutil.which("ncu")
     if program is None:
         raise Skip("ncu is not installed")
-    # The first of our kernels warms up, the second counts.
+    failure = ""
+    # Names of pipes differ between generations; time and memory are the same everywhere.
+    for metrics in (tuple(METRICS), _EVERYWHERE):
+        try:
+            status, output = run_bounded(
+                profile_command(program, metrics), min(seconds_left, _LONGEST_SECONDS)
+            )
+        except subprocess.TimeoutExpired:
+            raise Skip("ncu did not finish") from None
+        if status == 0 and _COLUMNS[1] in output:
+            return output
+        failure = " | ".join(output.strip().splitlines()[-3:])
+    # Counters are closed to plain users on many machines: no fault of the kernels.
+    raise Skip(f"ncu gives no metrics: {failure}")
+
+
+def profile_command(program: str, metrics: Sequence[str]) -> list[str]:
+    """Return ncu's command; the first of our kernels warms up, the second counts."""
     choose = ["--kernel-name", "regex:drop", "--launch-skip", "1", "--launch-count", "1"]
     target = [sys.executable, "-m", "gpu_check.dropout_profile", "cuda"]
-    command = [
-        program,
-        "--csv",
-        "--page",
-        "details",
-        *choose,
-        "--metrics",
-        ",".join(METRICS),
-        *target,
-    ]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=max(1, min(seconds_left, _LONGEST_SECONDS)),
-        )
-    except subprocess.TimeoutExpired:
-        raise Skip("ncu did not finish") from None
-    if done.returncode != 0 or "Metric Name" not in done.stdout:
-        # Counters are closed to plain users on many machines: no fault of the kernels.
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        raise Skip("ncu gives no metrics: " + " | ".join(lines[-3:]))
-    return done.stdout
+    listed = ["--metrics", ",".join(metrics)]
+    return [program, "--csv", "--page", "details", *choose, *listed, *target]
 
 
 def parse(output: str) -> dict[str, str]:

@@ -47,6 +47,8 @@ def _measure(card: DryCard, case: Case, times: dict[str, dict[str, Any]]) -> str
     calls = {"fresh": fresh, "out": out, **_torch_call(case, data)}
     found = {name: _host_time(card, call) for name, call in calls.items()}
     times[case.name] = found
+    if card.dry:
+        return f"ran {', '.join(found)}"
     text = ", ".join(f"{name} {1e6 * samples['median']:.2f}" for name, samples in found.items())
     worst = max(found[name]["median"] for name in ("fresh", "out"))
     return f"{text} us: {'hit' if 1e6 * worst < HOST_MICROSECONDS else 'MISS'}"

@@ -15,13 +15,14 @@ from gpu_check.clock import EventClock, WallClock, calls_per_sample, event_clock
 from gpu_check.data import DeviceData, buffers_of, estimated_bytes, make_data
 from gpu_check.findings import FAILED, Findings, describe_error
 from gpu_check.plan import cases_of, movement
-from gpu_check.table import heading, line
+from gpu_check.table import dry_line, heading, line
 from normdrop.benchmark.cases import Case
 from normdrop.benchmark.peers import Unsupported
 from normdrop.benchmark.results import Cell, Row, compare_cells
 from normdrop.benchmark.timing import Samples, summarise
 
 Call = Callable[[], Any]
+DRY_HEADING = "  tiny cases on the host; their times mean nothing and are not shown"
 _ROUNDS, _DRY_ROUNDS = 15, 2
 _COPIES = ("copy_torch", "copy_normdrop")
 # What compiles late in a case must not be begun when the time is nearly over.
@@ -48,7 +49,7 @@ def run_bench(bench: str, card: DryCard, against: Sequence[str], findings: Findi
     peers, findings.unavailable = peers_module.load_peers(against, card.dry)
     for name, reason in findings.unavailable.items():
         print(f"  {name} is left out: {reason}")
-    print(heading(), flush=True)
+    print(DRY_HEADING if card.dry else heading(), flush=True)
     with nd.use_backend(card.backend):
         for case in cases_of(bench, tiny=card.dry):
             if findings.seconds_left() < (0 if card.dry else _SECONDS_PER_CASE):
@@ -60,7 +61,8 @@ def run_bench(bench: str, card: DryCard, against: Sequence[str], findings: Findi
                 findings.add(case.name, FAILED, describe_error(error))
                 continue
             findings.rows.append(row.to_dict())
-            print(line(case, row, card.dry), flush=True)
+            text = line(case, row)
+            print(dry_line(row) if card.dry else text, flush=True)
             findings.save()
     findings.save()
 

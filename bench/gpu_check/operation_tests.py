@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from gpu_check.findings import OK, Findings, Skip
+from gpu_check.processes import run_bounded
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORKS = "test_gpu_frameworks.py"
@@ -20,6 +21,8 @@ FRAMEWORKS = "test_gpu_frameworks.py"
 _TAKES_BACKEND = re.compile(r"usefixtures\(\"backend\"\)|def test_\w+\([^)]*\bbackend\b")
 _ABOUT_THE_HOST = ("test_float_environment.py", "test_threads.py", "test_large.py")
 _AT_ONCE = 6
+# The comparisons that follow need some of the time.
+_SHARE_OF_TIME = 0.7
 _TAIL_LINES = 12
 # What a dry run runs: enough to see that files are found and results are read.
 _DRY_FILE, _DRY_WORDS = "test_dropout.py", "test_empty_arrays or test_zero_dimensional_array"
@@ -61,14 +64,12 @@ def _run_file(name: str, backend: str, dry: bool, findings: Findings) -> str:
         environment["NORMDROP_TEST_BACKENDS"] = backend
     if dry:
         command += ["-k", _DRY_WORDS]
-    left = max(findings.seconds_left(), 1.0)
+    left = max(findings.seconds_left(), 1.0) * _SHARE_OF_TIME
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=left
-        )
+        status, output = run_bounded(command, left, environment)
     except subprocess.TimeoutExpired:
         raise AssertionError(f"not finished after {left:.0f} s") from None
-    return read_outcome(done.returncode, done.stdout + done.stderr)
+    return read_outcome(status, output)
 
 
 def read_outcome(status: int, output: str) -> str:

@@ -29,15 +29,16 @@ def check_safety(card: DryCard, findings: Findings) -> None:
         for name in first.works:
             works = (first.works[name], second.works[name])
             findings.run(f"two streams at once, {name}", partial(_two_streams, card, *works))
-        for name in first.works:
-            findings.run(f"graph of {name}", partial(_graph, card, name, shape))
-        findings.run("graph of dropout whose draw moves on", partial(_moving_graph, card, shape))
         for device in card.devices():
             findings.run(
                 f"current device after work on device {device}", partial(_devices, card, device)
             )
         for who in card.endless():
             findings.run(f"memory of {who} runs out", partial(_memory_runs_out, card, who, first))
+        # Graphs last: after a capture that failed, the process may be good for nothing.
+        for name in first.works:
+            findings.run(f"graph of {name}", partial(_graph, card, name, shape))
+        findings.run("graph of dropout whose draw moves on", partial(_moving_graph, card, shape))
 
 
 def _on_host(card: DryCard, results: tuple[Any, ...]) -> list[Array]:

@@ -9,6 +9,7 @@ import sys
 from functools import partial
 
 from gpu_check.findings import Findings, Skip
+from gpu_check.processes import run_bounded
 
 # By what they find most: memory errors, then hazards in shared memory.
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
@@ -38,10 +39,10 @@ def _run_tool(tool: str, backend: str, dry: bool, findings: Findings) -> str:
     # A tool that crawls must leave time for the others.
     left = max(findings.seconds_left() / 2, 1.0)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=left)
+        status, output = run_bounded(command, left)
     except subprocess.TimeoutExpired:
         raise Skip(f"not finished after {left:.0f} s, no error so far") from None
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    if done.returncode != 0:
+    lines = output.strip().splitlines()
+    if status != 0:
         raise AssertionError(" | ".join(lines[:8] + lines[-3:]))
     return lines[-1] if lines else "no output"

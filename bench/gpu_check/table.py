@@ -22,16 +22,23 @@ def heading() -> str:
     )
 
 
-def line(case: Case, row: Row, dry: bool) -> str:
-    """Return the line of a case; a dry run reaches and misses nothing."""
-    reached = verdict(case, row)["text"]
+def line(case: Case, row: Row) -> str:
+    """Return the line of a case."""
     fresh, out = row.variants["fresh"], row.variants["out"]
     ratios = "".join(f"{_ratio(row, name):>8}" for name in _PEERS)
     return (
         f"  {case.name:48}{format_seconds(fresh.median):>9}{100 * fresh.spread:>6.1f} %"
         f"{format_seconds(out.median):>9}{row.gb_per_s or 0:>7.0f}"
-        f"{100 * (row.share_of_copy or 0):>5.0f} %{ratios}  {'dry run' if dry else reached}"
+        f"{100 * (row.share_of_copy or 0):>5.0f} %{ratios}  {verdict(case, row)['text']}"
     )
+
+
+def dry_line(row: Row) -> str:
+    """Return the line of a case in a dry run: what ran, and no time that could pass for a speed."""
+    ran = [name for name, cell in row.peers.items() if cell.ratio is not None]
+    others = [f"{name} ({cell.missing})" for name, cell in row.peers.items() if cell.missing]
+    left_out = f"; left out: {', '.join(others)}" if others else ""
+    return f"  {row.case}: ran normdrop, copies{''.join(f', {name}' for name in ran)}{left_out}"
 
 
 def _ratio(row: Row, name: str) -> str:

@@ -61,7 +61,7 @@ def _title(report: Report) -> str:
 
 def _positions(row: int, bars: int) -> list[tuple[float, float]]:
     """Tell place and thickness of the bars of one case, from top to bottom."""
-    thickness = _GROUP_HEIGHT / bars
+    thickness = _GROUP_HEIGHT / max(bars, 1)
     top = row - _GROUP_HEIGHT / 2
     return [(top + (bar + 0.5) * thickness, 0.92 * thickness) for bar in range(bars)]
 
