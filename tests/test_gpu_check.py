@@ -16,8 +16,8 @@ import pytest
 import normdrop as nd
 from gpu_check import building, dropout_profile, operation_tests, plan, sanitizer_cases, sections
 from gpu_check.bits import require_same_bits
-from gpu_check.card import DryCard
-from gpu_check.data import make_data
+from gpu_check.card import Card, DryCard, numpy_dtype
+from gpu_check.data import make_data, normal
 from gpu_check.findings import Different, Findings, Skip
 from gpu_check.peers import TorchOnDevice, load_peers, ours
 from gpu_check.table import dry_line, heading, line, verdict
@@ -257,6 +257,49 @@ def test_build_is_offline_and_for_the_card():
     assert command[-1] == str(ROOT)
     assert building.fingerprint() == building.fingerprint()
     assert not any(path.suffix == ".so" for path in building.source_files())
+
+
+class TorchOnHost(Card):
+    """The GPU's card with tensors of the host: all of it but streams and graphs."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        DryCard.__init__(self, CPU)
+        self.torch = pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_tensors_hold_the_bits_that_were_put(dtype):
+    card = TorchOnHost()
+    values = np.arange(15).reshape(3, 5).astype(numpy_dtype(dtype))
+    for offset in (0, 1, 3):
+        tensor = card.put(values, offset)
+        require_same_bits(card.get(tensor), values, "put")
+        assert tensor.data_ptr() % 16 == offset * values.itemsize % 16
+    card.overwrite(tensor, values[::-1])
+    require_same_bits(card.get(tensor), np.ascontiguousarray(values[::-1]), "overwritten")
+    assert 0.4 < card.get(normal(card, (1000,), "float32", 0.5, 0.1, seed=1)).mean() < 0.6
+    assert make_data(card, Case("dropout", "forward", (7,), "flat", dtype), 1).out.shape == (7,)
+
+
+def test_draws_of_tensors_are_unsigned():
+    card = TorchOnHost()
+    draw = card.new_draw(2**64 - 1, 2**64 - 2)
+    assert draw.numpy().tolist() == [2**64 - 1, 2**64 - 2]
+    card.advance(draw)
+    card.advance(draw)
+    assert draw.numpy().tolist() == [2**64 - 1, 0]
+    card.set_draw(draw, 7, 2**63)
+    assert draw.numpy().tolist() == [7, 2**63]
+
+
+def test_arrays_without_end_take_no_memory():
+    shapes = {who: array.shape for who, array in TorchOnHost().endless().items()}
+    assert {who: tuple(shape) for who, shape in shapes.items()} == {
+        "PyTorch": (1 << 46,),
+        "normdrop": (1 << 46,),
+    }
 
 
 # The works ---------------------------------------------------------------------------------------

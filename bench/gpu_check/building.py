@@ -62,7 +62,7 @@ def install_command(cuda: bool) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    environment = {**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)}
+    environment = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), **os.environ}
     if shutil.which("ninja"):
         environment["CMAKE_GENERATOR"] = "Ninja"
     return environment

@@ -112,6 +112,7 @@ class Card(DryCard):
     """The GPU; arrays are PyTorch's."""
 
     dry = False
+    device = "cuda"
 
     def __init__(self, backend: str) -> None:
         super().__init__(backend)
@@ -128,8 +129,8 @@ class Card(DryCard):
         packed = np.array(values, order="C")
         if packed.dtype.name == "bfloat16":
             bits = self.torch.from_numpy(packed.view(np.int16))
-            return bits.cuda().view(self.torch.bfloat16)
-        return self.torch.from_numpy(packed).cuda()
+            return bits.to(self.device).view(self.torch.bfloat16)
+        return self.torch.from_numpy(packed).to(self.device)
 
     def put(self, values: np.ndarray[Any, Any], offset: int = 0) -> Any:
         source = self.tensor(values)
@@ -176,7 +177,8 @@ class Card(DryCard):
         return graph.replay, lambda: results
 
     def new_draw(self, seed: int, call: int) -> Any:
-        draw = self.torch.zeros(2, dtype=self.torch.int64, device="cuda").view(self.torch.uint64)
+        zeros = self.torch.zeros(2, dtype=self.torch.int64, device=self.device)
+        draw = zeros.view(self.torch.uint64)
         self.set_draw(draw, seed, call)
         return draw
 
@@ -192,7 +194,7 @@ class Card(DryCard):
         draw.view(self.torch.int64)[1:].add_(1)
 
     def endless(self) -> dict[str, Any]:
-        one = self.torch.ones(1, dtype=self.torch.float32, device="cuda")
+        one = self.torch.ones(1, dtype=self.torch.float32, device=self.device)
         return {"PyTorch": one.expand(1 << 46), "normdrop": Foreign(one, 1 << 46)}
 
     def devices(self) -> list[int]:

@@ -105,9 +105,9 @@ def normal(
     if not isinstance(card, Card):
         values = np.random.default_rng(seed).normal(mean, std, prod(shape)).reshape(shape)
         return values.astype(numpy_dtype(dtype))
-    generator = card.torch.Generator("cuda").manual_seed(seed)
+    generator = card.torch.Generator(card.device).manual_seed(seed)
     kind = getattr(card.torch, dtype)
-    tensor = card.torch.empty(shape, dtype=kind, device="cuda")
+    tensor = card.torch.empty(shape, dtype=kind, device=card.device)
     return tensor.normal_(mean, std, generator=generator)
 
 
