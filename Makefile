@@ -15,7 +15,7 @@ CUDA_ARCHITECTURES ?= 90-real
 EMULATED_OPTIONS := $(BUILD_OPTIONS) --config-settings=cmake.define.NORMDROP_CUDA_EMULATION=ON \
 	--config-settings=cmake.define.NORMDROP_WARNINGS_AS_ERRORS=ON \
 	--config-settings='cmake.define.CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)'
-# Which part of the check on a GPU: i/n.
+# Which part of the check on a GPU: i/n, n at most 7. It uses PYTHON as it is, without a network.
 PART ?= 1/1
 
 .PHONY: help demo test lint format test-sanitize test-cuda-emulated test-mutants gpu-check bench \
@@ -29,7 +29,7 @@ help:
 	@echo "make test-sanitize  the C++ driver under AddressSanitizer and UBSan"
 	@echo "make test-cuda-emulated  the CUDA kernels on the CPU; CUDA=ON compiles them by nvcc as well"
 	@echo "make test-mutants   whether the tests notice errors put into the sources"
-	@echo "make gpu-check      everything that needs a GPU; PART=i/n for a part of it"
+	@echo "make gpu-check      build for this GPU, test, time; PART=1/7 .. 7/7: within 8 minutes each"
 	@echo "make time-cuda-build     time and size of builds with CUDA: one architecture, then all"
 	@echo "make bench          the whole benchmark against what is installed"
 	@echo "make clean          remove $(VENV) and build folders"

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gpu_check.processes import run_bounded
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "gpu-check"
 PACKAGE = FOLDER / "package"
@@ -31,16 +33,14 @@ def build(cuda: bool) -> str:
     shutil.rmtree(PACKAGE, ignore_errors=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     try:
-        done = subprocess.run(
-            install_command(cuda), cwd=ROOT, env=_environment(), capture_output=True, text=True,
-            timeout=_LONGEST_SECONDS,
-        )  # fmt: skip
+        status, output = run_bounded(install_command(cuda), _LONGEST_SECONDS, _environment())
     except subprocess.TimeoutExpired:
-        raise BuildError(f"not finished after {_LONGEST_SECONDS:g} s") from None
-    (FOLDER / "build.log").write_text(done.stdout + done.stderr)
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        raise BuildError("\n".join(lines[-40:]))
+        raise BuildError(
+            f"gpu-check: the build was not finished in {_LONGEST_SECONDS:g} s"
+        ) from None
+    (FOLDER / "build.log").write_text(output)
+    if status != 0:
+        raise BuildError("\n".join(output.strip().splitlines()[-40:]))
     stamp.write_text(wanted)
     return "built"
 
