@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ import numpy as np
 import pytest
 
 import normdrop as nd
-from gpu_check import building, dropout_profile, operation_tests, plan, sanitizer_cases, sections
+from gpu_check import (
+    building,
+    dropout_profile,
+    operation_tests,
+    plan,
+    processes,
+    results_file,
+    sanitizer_cases,
+    sections,
+)
 from gpu_check.bits import require_same_bits
 from gpu_check.card import Card, DryCard, numpy_dtype
 from gpu_check.data import make_data, normal
@@ -300,6 +310,29 @@ def test_arrays_without_end_take_no_memory():
         "PyTorch": (1 << 46,),
         "normdrop": (1 << 46,),
     }
+
+
+def test_a_bounded_program_leaves_nothing_behind(tmp_path):
+    status, output = processes.run_bounded(["sh", "-c", "echo out; echo err >&2; exit 3"], 20)
+    assert (status, output) == (3, "out\nerr\n")
+    late = tmp_path / "late"
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes.run_bounded(["sh", "-c", f"(sleep 2; touch {late}) & wait"], 1)
+    time.sleep(1.5)
+    assert not late.exists()
+
+
+def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text("#!/bin/sh\necho 'NVIDIA H200, 580.1, 143771 MiB, 1980 MHz, 3201 MHz'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    report = results_file.make_report({}, dry=False, commit="abc")
+    assert report.machine["gpu"]["driver_version"] == "580.1"
+    assert results_file.file_stem(report, "3/7") == f"{report.date[:10]}-h200-part-3-of-7"
+    assert results_file.file_stem(report, "1/1") == f"{report.date[:10]}-h200"
+    assert results_file.write_files(report, tmp_path / "out", "1/1")[1].startswith("no plot")
+    assert Report.load(tmp_path / "out" / f"{report.date[:10]}-h200.json") == report
 
 
 # The works ---------------------------------------------------------------------------------------

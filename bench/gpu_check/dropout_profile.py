@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import normdrop as nd
 from gpu_check.card import open_card
 from gpu_check.data import make_data
 from gpu_check.findings import Findings, Skip
-from gpu_check.processes import run_bounded
+from gpu_check.processes import find_program, run_bounded
 from normdrop.benchmark.cases import DROP_PROBABILITY, Case
 
 _SIZE, _TINY_SIZE = 1 << 28, 64
@@ -55,7 +54,7 @@ def profile_dropout(dry: bool, findings: Findings) -> None:
 
 
 def _profiled(seconds_left: float) -> str:
-    program = shutil.which("ncu")
+    program = find_program("ncu")
     if program is None:
         raise Skip("ncu is not installed")
     failure = ""

@@ -71,12 +71,8 @@ def describe_gpu() -> dict[str, str]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return {}
-    first = done.stdout.strip().splitlines()[:1]
-    return (
-        dict(zip(_GPU_FIELDS, (text.strip() for text in first[0].split(",")), strict=True))
-        if first
-        else {}
-    )
+    values = [text.strip() for text in done.stdout.partition("\n")[0].split(",")]
+    return dict(zip(_GPU_FIELDS, values, strict=False))
 
 
 def _device_versions(config: dict[str, Any]) -> dict[str, str]:

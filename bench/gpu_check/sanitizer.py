@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import glob
-import shutil
 import subprocess
 import sys
 from functools import partial
 
 from gpu_check.findings import Findings, Skip
-from gpu_check.processes import run_bounded
+from gpu_check.processes import find_program, run_bounded
 
 # By what they find most: memory errors, then hazards in shared memory.
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
@@ -22,14 +20,8 @@ def check_with_sanitizer(backend: str, dry: bool, findings: Findings) -> None:
         findings.run(f"compute-sanitizer {tool}", partial(_run_tool, tool, backend, dry, findings))
 
 
-def find_sanitizer() -> str | None:
-    """Find the program on PATH or where toolkits are installed."""
-    places = sorted(glob.glob("/usr/local/cuda*/bin/compute-sanitizer"), reverse=True)
-    return shutil.which("compute-sanitizer") or (places[0] if places else None)
-
-
 def _run_tool(tool: str, backend: str, dry: bool, findings: Findings) -> str:
-    program = find_sanitizer()
+    program = find_program("compute-sanitizer")
     if program is None and not dry:
         raise Skip("compute-sanitizer is not installed")
     prefix = [] if dry else [str(program), "--tool", tool, "--error-exitcode", str(_ERRORS_FOUND)]
