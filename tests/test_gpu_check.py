@@ -17,6 +17,7 @@ import pytest
 import normdrop as nd
 from gpu_check import (
     building,
+    clock,
     dropout_profile,
     operation_tests,
     plan,
@@ -310,6 +311,53 @@ def test_arrays_without_end_take_no_memory():
         "PyTorch": (1 << 46,),
         "normdrop": (1 << 46,),
     }
+
+
+class FakeCuda:
+    """A device whose clock moves by a millisecond for every call that it is given."""
+
+    def __init__(self) -> None:
+        self.milliseconds = 0.0
+        self.waits: list[int] = []
+        self.log: list[str] = []
+
+    def work(self) -> object:
+        self.milliseconds += 1
+        return object()
+
+    def _sleep(self, cycles: int) -> None:
+        self.waits.append(cycles)
+
+    def synchronize(self) -> None:
+        self.log.append("synchronize")
+
+    def Event(self, enable_timing: bool) -> Any:
+        assert enable_timing
+        return FakeEvent(self)
+
+
+class FakeEvent:
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+
+    def record(self) -> None:
+        self.at = self.cuda.milliseconds
+
+    def synchronize(self) -> None:
+        self.cuda.log.append("event")
+
+    def elapsed_time(self, end: FakeEvent) -> float:
+        return end.at - self.at
+
+
+def test_the_device_clock_counts_the_batch_and_nothing_else():
+    cuda = FakeCuda()
+    device_clock = clock.EventClock(cuda)
+    assert device_clock.sample([cuda.work] * 3, 6) == pytest.approx(1e-3)
+    assert len(cuda.waits) == 1 and 0 < cuda.waits[0] <= 1e8
+    assert cuda.log[-1] == "event"
+    # 2 ms are two calls, which whole turns of three works round up.
+    assert clock.calls_per_sample(device_clock, [cuda.work] * 3) == 3
 
 
 def test_a_bounded_program_leaves_nothing_behind(tmp_path):
