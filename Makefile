@@ -93,7 +93,7 @@ test-mutants: $(VENV)/test.stamp
 	$(BIN)/python tests/mutants/run.py
 
 gpu-check:
-	PYTHONPATH=bench $(PYTHON) -m gpu_check --part $(PART)
+	PYTHONPATH="bench$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON) -m gpu_check --part $(PART)
 
 time-cuda-build: $(BIN)/python
 	PATH=$(abspath $(BIN)):$$PATH tools/time-cuda-build

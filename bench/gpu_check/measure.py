@@ -22,7 +22,9 @@ from normdrop.benchmark.results import Cell, Row, compare_cells
 from normdrop.benchmark.timing import Samples, summarise
 
 Call = Callable[[], Any]
-DRY_HEADING = "  tiny cases on the host; their times mean nothing and are not shown"
+DRY_HEADING = (
+    "  tiny cases on the host, NumPy in place of CuPy; their times mean nothing and are not shown"
+)
 _ROUNDS, _DRY_ROUNDS = 15, 2
 _COPIES = ("copy_torch", "copy_normdrop")
 # What compiles late in a case must not be begun when the time is nearly over.
