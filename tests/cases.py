@@ -242,9 +242,29 @@ def adversarial_rows(dtype: npt.DTypeLike, length: int = 769) -> list[Row]:
         Row("one_differs_by_one_ulp", _with(np.full(length, 1234.0), 3, _next(1234.0, dtype))),
         Row("decades", 10.0 ** np.linspace(-30, 30, length) * np.sign(noise)),
     ]
-    return [Row(name, np.asarray(values, dtype), eps) for name, values, eps in rows] + list(
-        _subnormal_rows(dtype, noise)
-    )
+    return _within_range(rows, dtype) + list(_subnormal_rows(dtype, noise))
+
+
+def _within_range(rows: list[Row], dtype: npt.DTypeLike) -> list[Row]:
+    """The rows that a dtype can hold, in it."""
+    with np.errstate(over="ignore"):
+        cast = [row._replace(values=np.asarray(row.values).astype(dtype)) for row in rows]
+    return [row for row in cast if np.isfinite(row.values).all()]
+
+
+def rows_at_the_ends(dtype: npt.DTypeLike, length: int = 769) -> list[Row]:
+    """Half types: whose squares, sums and differences leave the range of the type itself."""
+    largest = float(finfo(dtype).max)
+    noise = generator("ends", length).normal(size=length)
+    signs = np.where(noise > 0.3, largest, -largest)
+    rows = [
+        Row("largest_of_both_signs", signs),
+        Row("largest_but_one", _with(np.full(length, largest), 7, -largest)),
+        Row("just_below_the_largest", largest * (1 - 0.1 * np.abs(np.tanh(noise)))),
+        Row("largest_and_smallest", _with(noise * float(finfo(dtype).tiny), 5, largest)),
+        Row("hundreds", noise * 300),
+    ]
+    return _within_range(rows, dtype)
 
 
 def _subnormal_rows(dtype: npt.DTypeLike, noise: Array) -> Iterator[Row]:
@@ -278,7 +298,7 @@ def tiny_rows(dtype: npt.DTypeLike) -> list[Row]:
             0.0,
         ),
     ]
-    return [Row(name, np.asarray(values, dtype), eps) for name, values, eps in rows]
+    return _within_range(rows, dtype)
 
 
 CONSTANTS = [

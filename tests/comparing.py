@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 import normdrop as nd
-from normdrop import reference
 from cases import DTYPES
+from normdrop import reference
 from oracles import Exact, error_in_roundoffs, error_in_units, unit_in_last_place
 from tolerances import LIMITS, limits
 

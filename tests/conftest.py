@@ -22,7 +22,7 @@ sys.path.insert(
     0, str(Path(__file__).parent)
 )  # cases, oracles and tolerances, however pytest imports
 
-from cases import DTYPES  # noqa: E402
+from cases import DTYPES
 
 hypothesis.settings.register_profile(
     "fixed", derandomize=True, deadline=None, max_examples=60, database=None

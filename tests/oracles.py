@@ -349,7 +349,7 @@ def is_nearest(got: Array, exact: Exact) -> Array:
 
 
 def error_in_roundoffs(got: Array, exact: Exact, dtype: npt.DTypeLike | None = None) -> Array:
-    """Error of every gradient in units of roundoff times its condition."""
+    """Error of every gradient in units of roundoff times its condition; see ``error_in_units``."""
     dtype = got.dtype if dtype is None else dtype
     info = finfo(dtype)
     values = got.astype(np.float64).reshape(exact.high.shape)
@@ -357,6 +357,8 @@ def error_in_roundoffs(got: Array, exact: Exact, dtype: npt.DTypeLike | None = N
         error = np.abs((values - exact.high) - exact.low)
         unit = np.maximum(float(info.eps) / 2 * exact.scale, float(info.smallest_subnormal))
         units = error / unit
+    overflows = np.abs(exact.high) > float(info.max)
+    units = np.where(overflows & (values == np.copysign(np.inf, exact.high)), 0.0, units)
     return np.where(np.isnan(units), np.inf, units)
 
 

@@ -5,15 +5,26 @@ The oracles compute with rationals, so each row is solved once and serves every 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from ml_dtypes import finfo
 
 import normdrop as nd
-from cases import Row, adversarial_rows, normal, parameter, tiny_rows
-from comparing import assert_within
+from cases import (
+    DTYPES,
+    HALF_TYPES,
+    Row,
+    adversarial_rows,
+    normal,
+    parameter,
+    rows_at_the_ends,
+    tiny_rows,
+)
+from comparing import assert_same_bits, assert_within
 from oracles import (
     Exact,
     ExactStatistics,
@@ -24,6 +35,7 @@ from oracles import (
     exact_gradient,
     exact_normalise,
     exact_weight_gradient,
+    is_nearest,
     long_normalise,
     statistics_units,
 )
@@ -46,7 +58,10 @@ class Solved(NamedTuple):
 
 @cache
 def solved(dtype: type) -> dict[str, Solved]:
-    return {row.name: solve(row) for row in adversarial_rows(dtype, LENGTH) + tiny_rows(dtype)}
+    rows = adversarial_rows(dtype, LENGTH) + tiny_rows(dtype)
+    if dtype in HALF_TYPES:
+        rows += rows_at_the_ends(dtype, LENGTH)
+    return {row.name: solve(row) for row in rows}
 
 
 def solve(row: Row) -> Solved:
@@ -58,12 +73,15 @@ def solve(row: Row) -> Solved:
     return Solved(row, weight, bias, statistics, plain, affine, scalar)
 
 
-NAMES = {dtype: list(solved(dtype)) for dtype in (np.float32, np.float64)}
-EVERY_ROW = pytest.mark.parametrize(
-    ("dtype", "name"),
-    [(dtype, name) for dtype, names in NAMES.items() for name in names],
-    ids=lambda value: value if isinstance(value, str) else value.__name__,
-)
+def of_rows(wanted: Callable[[type, str], bool]) -> pytest.MarkDecorator:
+    """Every dtype with the names of its rows."""
+    pairs = [(dtype, name) for dtype in DTYPES for name in solved(dtype) if wanted(dtype, name)]
+    return pytest.mark.parametrize(
+        ("dtype", "name"), pairs, ids=lambda value: getattr(value, "__name__", value)
+    )
+
+
+EVERY_ROW = of_rows(lambda dtype, name: True)
 
 
 def assert_statistics(case: Solved, mean: float, inv_std: float, var: float | None = None) -> None:
@@ -165,6 +183,114 @@ def test_ordinary_rows_of_many_lengths(length, dtype, backend):
     assert_within(error_in_units(y[:, 2], case.affine), limits(dtype).forward)
 
 
+# Half types: rounded once -------------------------------------------------------------------------
+
+
+@cache
+def ordinary_as_channel(dtype: type, length: int) -> Exact:
+    case = ordinary(dtype, length)
+    return exact_normalise(case.row.values, case.weight[:1], case.bias[:1])[0]
+
+
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_half_types_are_the_nearest_number(dtype, backend):
+    """Of ordinary data, whatever the layout and whichever pass it takes."""
+    length = 4096
+    case, channel = ordinary(dtype, length), ordinary_as_channel(dtype, length)
+    row, share = case.row.values, limits(dtype).rounded_share
+    columns = np.stack([row] * 3, axis=-1)
+    images = columns.T.reshape(1, 3, length).copy()
+    weight, bias = (np.full(3, values[0]) for values in (case.weight, case.bias))
+    y = nd.layer_norm(row, case.weight, case.bias)
+    assert is_nearest(y, case.affine).mean() >= share
+    assert is_nearest(nd.layer_norm(row), case.plain).mean() >= share
+    y = nd.layer_norm(columns, case.weight, case.bias, axis=0)
+    assert is_nearest(y[:, 1].copy(), case.affine).mean() >= share
+    y, stats = nd.batch_norm_forward(columns, weight, bias)
+    assert is_nearest(y[:, 1].copy(), channel).mean() >= share
+    for y in (
+        nd.batch_norm_forward(images, weight, bias)[0],
+        nd.batch_norm(images, stats.mean, stats.var, weight, bias),
+    ):
+        assert is_nearest(y[0, 1].copy(), channel).mean() >= share
+
+
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+@pytest.mark.parametrize("length", [17, 333, 1000])
+def test_float32_parameters_of_half_types(length, dtype, backend):
+    """Parameters that a half type could not hold count with all their digits."""
+    x = normal((3, length), dtype, "x", offset=0.7)
+    grad = normal((3, length), dtype, "grad")
+    weight, bias = (parameter((length,), np.float32, name) for name in ("weight", "bias"))
+    exact, _ = exact_normalise(x[1], weight, bias)
+    y, stats = nd.layer_norm_forward(x, weight, bias)
+    assert_within(error_in_units(y[1], exact), limits(dtype).forward)
+    assert is_nearest(y[1], exact).mean() >= limits(dtype).rounded_share
+    y = nd.layer_norm(np.ascontiguousarray(x.T), weight, bias, axis=0)
+    assert_within(error_in_units(y[:, 1], exact), limits(dtype).forward)
+    got = nd.layer_norm_backward(grad, x, stats, weight)
+    mean, inv_std = float(stats.mean[1]), float(stats.inv_std[1])
+    exact = exact_gradient(grad[1], x[1], mean, inv_std, weight)
+    assert_within(error_in_roundoffs(got.x[1], exact), limits(dtype).gradient)
+    assert got.x.dtype == dtype and got.weight.dtype == got.bias.dtype == np.float32
+    exact = exact_weight_gradient(grad[:, 5], x[:, 5], stats.mean, stats.inv_std)
+    limit = limits(np.float32).parameter_gradient
+    assert_within(error_in_roundoffs(got.weight[5:6], exact), limit, "weight")
+    assert_within(error_in_roundoffs(got.bias[5:6], exact_dot(grad[:, 5], np.ones(3))), limit)
+
+
+@cache
+def every_value(dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """All 65536 bit patterns, and which of them are finite."""
+    x = np.arange(2**16, dtype=np.uint16).view(dtype)
+    with np.errstate(invalid="ignore"):  # signalling NaNs are among them
+        return x, np.isfinite(x)
+
+
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_every_value_alone_is_the_bias(dtype, backend):
+    """Rows of one element: 0 times anything but NaN and inf, in every lane of a vector."""
+    x, finite = every_value(dtype)
+    bias = np.array([0.3], dtype)
+    y, stats = nd.layer_norm_forward(x[:, None], None, bias)
+    assert (y[finite] == bias).all() and np.isnan(y[~finite]).all()
+    assert (stats.mean[finite] == x[finite].astype(np.float64)).all()
+
+
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_every_value_beside_another(dtype, backend):
+    """Rows (v, 0): a load or a store that is wrong for one value of 65536 shows."""
+    x, finite = every_value(dtype)
+    x = x[finite]
+    pairs = np.stack([x, np.zeros_like(x)], axis=-1)
+    half = x.astype(np.float64) / 2
+    y, stats = nd.layer_norm_forward(pairs, eps=1e-5)
+    want = half / np.sqrt(half * half + 1e-5)
+    exact = Exact(want, np.zeros(want.shape), np.abs(want))
+    for column, sign in ((0, 1), (1, -1)):
+        errors = error_in_units(sign * y[:, column], exact)
+        assert_within(errors, limits(dtype).forward)
+        assert is_nearest(sign * y[:, column], exact).mean() >= limits(dtype).rounded_share
+    assert (stats.mean == half).all()
+
+
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_every_value_is_stored_as_it_is(dtype, backend):
+    """A frozen backward with inv_std = 1 and inference with var = 1 give back what came in."""
+    x, finite = every_value(dtype)
+    numbers = x[finite].reshape(-1, 1, 16)
+    y = nd.batch_norm(numbers, np.zeros(1), np.ones(1), eps=0.0)
+    assert (y == numbers).all()
+    stats = nd.BatchStats(np.zeros(1), np.ones(1), np.ones(1), 0)
+    got = nd.batch_norm_backward(numbers, np.zeros_like(numbers), stats, frozen=True)
+    assert (got.x == numbers).all()
+    y = nd.dropout(x, 0.0, rng=3)
+    assert_same_bits(y[finite], x[finite])
+    with np.errstate(invalid="ignore"):
+        nan, infinite = np.isnan(x), np.isinf(x)
+    assert np.isnan(y[nan]).all() and (y[infinite] == x[infinite]).all()
+
+
 # Long rows ---------------------------------------------------------------------------------------
 
 
@@ -180,7 +306,7 @@ LONG = {
 @cache
 def solved_long(dtype: type, name: str) -> tuple[np.ndarray, Exact, ExactStatistics]:
     offset, spread = LONG[name]
-    count = 262_147 if dtype is np.float64 else 600_011
+    count = 600_011 if dtype is np.float32 else 262_147
     row = normal((count,), np.float64, "long") * spread + offset
     if name == "outlier":
         row[-1] = 1e12
@@ -190,7 +316,16 @@ def solved_long(dtype: type, name: str) -> tuple[np.ndarray, Exact, ExactStatist
     return row, *long_normalise(row)
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        (dtype, name)
+        for dtype in DTYPES
+        for name in LONG
+        if dtype is not np.float16 or name in ("ordinary", "mean_100_std_0.01")
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_long_rows_and_channels(name, dtype, backend):
     """Sequential sums and merges of blocks lose digits with length (A2, A3)."""
     row, exact, statistics = solved_long(dtype, name)
@@ -229,7 +364,15 @@ GRADIENT_ROWS = [
     "decades",
     "length_1",
     "ramp_of_four_on_40000",
+    "largest_of_both_signs",
+    "largest_but_one",
+    "just_below_the_largest",
 ]
+
+
+def has_gradient(dtype: type, name: str) -> bool:
+    """Not where inv_std is infinite: rows that a half type holds as a constant, at eps = 0."""
+    return name in GRADIENT_ROWS and np.isfinite(solved(dtype)[name].statistics.inv_std)
 
 
 def upstream(kind: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -238,7 +381,7 @@ def upstream(kind: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     if kind == "big_mean":
         grad += 1e4
     if kind == "outlier":
-        grad.ravel()[0] = 1e6
+        grad.ravel()[0] = min(1e6, float(finfo(dtype).max) / 2)
     return grad.astype(dtype)
 
 
@@ -255,7 +398,7 @@ def solved_gradient(
 
 
 @pytest.mark.parametrize("kind", ["ordinary", "big_mean", "outlier"])
-@pytest.mark.parametrize("name", GRADIENT_ROWS)
+@of_rows(has_gradient)
 def test_gradient_of_layer_norm(name, kind, dtype, backend):
     """Componentwise, scaled by the condition, at the statistics as passed (H1, H10)."""
     case = solved(dtype)[name]
@@ -277,7 +420,7 @@ def test_gradient_of_layer_norm(name, kind, dtype, backend):
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("layout", ["columns", "images"])
-@pytest.mark.parametrize("name", [n for n in GRADIENT_ROWS if n != "length_1"])
+@of_rows(lambda dtype, name: has_gradient(dtype, name) and name != "length_1")
 def test_gradient_of_batch_norm(name, layout, frozen, dtype, backend):
     case = solved(dtype)[name]
     x, _, index = as_channel(case.row.values, layout)
@@ -359,6 +502,7 @@ def test_parameter_gradients_of_layer_norm(rows, dtype, backend):
 # The comparison itself ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["mean_over_std_2^10", "mean_over_std_2^14", "mean_over_std_2^20"])
 def test_careless_formulas_are_rejected(name, dtype):
     """E[x^2] - E[x]^2, a rounded mean and the unbiased variance must all be seen."""
@@ -376,11 +520,29 @@ def test_careless_formulas_are_rejected(name, dtype):
         assert worst > limits(dtype).forward, formula
 
 
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_arithmetic_in_half_types_is_rejected(dtype):
+    """A mean, a difference or inv_std rounded to the type that is stored must be seen."""
+    case = ordinary(dtype, 1000)
+    x, mean, inv_std = case.row.values, case.statistics.mean, case.statistics.inv_std
+    wide = x.astype(np.float64)
+    wrong = {
+        "mean": (wide - float(dtype(mean))) * inv_std,
+        "difference": (x - dtype(mean)).astype(np.float64) * inv_std,
+        "inv_std": (wide - mean) * float(dtype(inv_std)),
+        "two roundings": ((wide - mean) * inv_std).astype(dtype).astype(np.float64) * (1 + 1e-2),
+    }
+    for formula, y in wrong.items():
+        y = y.astype(dtype)
+        share = is_nearest(y, case.plain).mean()
+        assert share < limits(dtype).rounded_share, formula
+
+
 def test_perturbed_results_are_rejected(dtype):
     """A limit that nothing exceeds proves nothing (H1, H4)."""
     case = ordinary(dtype, 333)
     y, stats = nd.layer_norm_forward(case.row.values, case.weight, case.bias)
-    y[5] *= 1 + PERTURBATION * limits(dtype).forward * np.finfo(dtype).eps
+    y[5] *= 1 + PERTURBATION * limits(dtype).forward * finfo(dtype).eps
     assert error_in_units(y, case.affine).max() > limits(dtype).forward
     grad = upstream("ordinary", (333,), dtype)
     got = nd.layer_norm_backward(grad, case.row.values, stats, case.weight)
@@ -388,6 +550,6 @@ def test_perturbed_results_are_rejected(dtype):
         grad, case.row.values, float(stats.mean), float(stats.inv_std), case.weight
     )
     assert error_in_roundoffs(got.x, exact).max() <= limits(dtype).gradient
-    scale = float(exact.scale[7]) * np.finfo(dtype).eps
+    scale = float(exact.scale[7]) * finfo(dtype).eps
     got.x[7] += dtype(PERTURBATION * limits(dtype).gradient * scale)
     assert error_in_roundoffs(got.x, exact).max() > limits(dtype).gradient

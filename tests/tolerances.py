@@ -60,12 +60,12 @@ LIMITS = {
         mean=4.0,
         fence_relative=1e-10,
     ),
-    # forward: the last rounding is half a unit; what comes before it is float32's 2 units, which are
-    #   2**-12 and 2**-15 units here. A second rounding on the way, to float32, is in these already.
+    # forward: the last rounding is half a unit; what comes before it is float32's 2 units, which
+    #   are 2**-12 and 2**-15 units here. The rounding to float32 on the way is in these already.
     # rounded_share: an element misses the nearest number only where the exact value lies that close
     #   to the middle between two, which of ordinary data 1 in 2000 does at most; 20 times that.
     # gradient, parameter_gradient: the last rounding is one roundoff of the gradient, which is no
-    #   larger than its scale; what comes before it is float32's 8 roundoffs, 2**-10 and 2**-13 here.
+    #   larger than its scale; what comes before it is float32's 8 roundoffs, 2**-10 and 2**-13.
     # reference, inv_std, mean: as in float32, and for the same reasons.
     "float16": Limits(
         forward=1.0,

@@ -109,6 +109,13 @@ struct GradientLine {
   double factor;
 };
 
+__device__ __forceinline__ GradientLine line_of(double mean, double inv_std, double g, double gx,
+                                                double reciprocal, double weight) {
+  const bool constants = reciprocal == 0.0;  // the sums may not be finite
+  return {mean, inv_std, constants ? 0.0 : g * reciprocal, constants ? 0.0 : gx * reciprocal,
+          inv_std * weight};
+}
+
 // What becomes of the sums of a group: parameter gradients, a line for grad_x, or both.
 template <class T>
 struct GradientMerge {
@@ -136,11 +143,8 @@ __global__ void __launch_bounds__(merge_threads) merge_gradients(GradientMerge<T
   a.grad_bias.set(group, g);
   a.grad_weight.set(group, gx);
   if (a.lines == nullptr) return;
-  const double inv_std = a.inv_std[group];
-  const bool constants = a.reciprocal == 0.0;
-  a.lines[group] = {a.mean[group], inv_std, constants ? 0.0 : g * a.reciprocal,
-                    constants ? 0.0 : gx * a.reciprocal,
-                    inv_std * static_cast<double>(a.factor_weight.at(group, 1))};
+  a.lines[group] = line_of(a.mean[group], a.inv_std[group], g, gx, a.reciprocal,
+                           static_cast<double>(a.factor_weight.at(group, 1)));
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE

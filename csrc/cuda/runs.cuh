@@ -139,24 +139,39 @@ __device__ __forceinline__ GradientSums<T> combine(const GradientSums<T>& a,
   return {combine(a.g, b.g), combine(a.gx, b.gx)};
 }
 
+// A thread's elements of a chunk: packs `block_threads` packs apart.
+template <class T, int unit>
+struct ChunkElements {
+  static constexpr int packs = chunk_elements<T> / block_threads / unit;
+  Pack<T, unit> pack[packs];
+  bool valid[packs];
+
+  __device__ __forceinline__ static int index(int k) {
+    return (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
+  }
+
+  __device__ __forceinline__ ChunkElements(const T* x, const IndexMap& map, const Chunk& chunk,
+                                           bool aligned) {
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      valid[k] = index(k) < chunk.elements;
+      pack[k] = valid[k] ? load_pack<T, unit>(x + chunk.at(map, index(k)), aligned)
+                         : zero_pack<T, unit>();
+    }
+  }
+};
+
 template <class T, int unit>
 __global__ void __launch_bounds__(block_threads)
     run_moments(const T* x, IndexMap x_map, RunPlan plan, bool aligned, Moments* slots) {
-  constexpr int packs = chunk_elements<T> / block_threads / unit;
   SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
   SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
   SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
   const Chunk chunk(plan);
-  Pack<T, unit> pack[packs];
-  bool valid[packs];
-#pragma unroll
-  for (int k = 0; k < packs; ++k) {
-    const int i = (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
-    valid[k] = i < chunk.elements;
-    pack[k] = valid[k] ? load_pack<T, unit>(x + chunk.at(x_map, i), aligned) : zero_pack<T, unit>();
-  }
-  const Moments moments = moments_of<T, block_threads>(pack, valid, Divisor(chunk.elements),
-                                                       largest_slots, sum_slots, square_slots);
+  ChunkElements<T, unit> elements(x, x_map, chunk, aligned);
+  const Moments moments =
+      moments_of<T, block_threads>(elements.pack, elements.valid, Divisor(chunk.elements),
+                                   largest_slots, sum_slots, square_slots);
   if (threadIdx.x == 0) slots[blockIdx.x] = moments;
 }
 

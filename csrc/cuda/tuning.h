@@ -32,6 +32,11 @@ inline constexpr int short_row_block = 128;
 inline constexpr int row_threads_resident = 768;
 inline constexpr int odd_row_threads_resident = 512;
 
+// Batch norm of channels on chip: threads that a multiprocessor shall hold at once, forward and
+// backward, whose chunks of two arrays take twice the registers.
+inline constexpr int chunk_threads_resident = 512;
+inline constexpr int gradient_threads_resident = 512;
+
 // Layer norm backward of rows: columns of float32 and narrower that a thread sums over rows in
 // registers (two doubles each), and the largest block. Bits.
 inline constexpr int backward_columns_per_thread = 8;

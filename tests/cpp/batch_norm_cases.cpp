@@ -47,6 +47,7 @@ void run(const OpTable& table, Memory& memory, Forward<T>& problem, const Varian
   cpu::set_thread_count(variant.threads);
   table.batch_norm_forward({
       .dtype = dtype_of<T>,
+      .parameter_dtype = dtype_of<T>,
       .batch = shape.outer,
       .channels = shape.middle,
       .inner = shape.inner,
@@ -78,6 +79,7 @@ void run(const OpTable& table, Memory& memory, Inference<T>& problem, const Vari
   cpu::set_thread_count(variant.threads);
   table.batch_norm_inference({
       .dtype = dtype_of<T>,
+      .parameter_dtype = dtype_of<T>,
       .batch = shape.outer,
       .channels = shape.middle,
       .inner = shape.inner,
@@ -104,6 +106,7 @@ void run(const OpTable& table, Memory& memory, Backward<T>& problem, const Varia
   cpu::set_thread_count(variant.threads);
   table.batch_norm_backward({
       .dtype = dtype_of<T>,
+      .parameter_dtype = dtype_of<T>,
       .frozen = problem.frozen,
       .batch = shape.outer,
       .channels = shape.middle,
@@ -250,6 +253,7 @@ void backward_far(const Context& context) {
 // 64-byte boundaries with and without a gap.
 template <class Problem, class T>
 void run_streamed(const Context& context) {
+  if (context.quick && sizeof(T) == 2) return;
   Memory memory;
   const Variants variants(sizeof(T), std::is_same_v<Problem, Backward<T>> ? 2 : 0);
   const std::int64_t elements = tuning::streamed_output_bytes / std::int64_t{sizeof(T)};
@@ -269,29 +273,42 @@ void run_streamed(const Context& context) {
 
 }  // namespace
 
+// The half types take the same ways at the same limits: one of them is enough there.
 std::vector<Group> batch_norm_groups() {
   return {
       {"batch_norm_forward/short/float32", run_short<Forward<float>, float>},
       {"batch_norm_forward/short/float64", run_short<Forward<double>, double>},
+      {"batch_norm_forward/short/float16", run_short<Forward<Float16>, Float16>},
+      {"batch_norm_forward/short/bfloat16", run_short<Forward<BFloat16>, BFloat16>},
       {"batch_norm_forward/limits/float32", run_limits<Forward<float>, float>},
       {"batch_norm_forward/limits/float64", run_limits<Forward<double>, double>},
+      {"batch_norm_forward/limits/bfloat16", run_limits<Forward<BFloat16>, BFloat16>},
       {"batch_norm_forward/far/float32", run_far<Forward<float>, float>},
       {"batch_norm_forward/far/float64", run_far<Forward<double>, double>},
       {"batch_norm_forward/streamed/float32", run_streamed<Forward<float>, float>},
+      {"batch_norm_forward/streamed/bfloat16", run_streamed<Forward<BFloat16>, BFloat16>},
       {"batch_norm_inference/short/float32", run_short<Inference<float>, float>},
       {"batch_norm_inference/short/float64", run_short<Inference<double>, double>},
+      {"batch_norm_inference/short/float16", run_short<Inference<Float16>, Float16>},
+      {"batch_norm_inference/short/bfloat16", run_short<Inference<BFloat16>, BFloat16>},
       {"batch_norm_inference/limits/float32", run_limits<Inference<float>, float>},
       {"batch_norm_inference/limits/float64", run_limits<Inference<double>, double>},
+      {"batch_norm_inference/limits/bfloat16", run_limits<Inference<BFloat16>, BFloat16>},
       {"batch_norm_inference/far/float32", run_far<Inference<float>, float>},
       {"batch_norm_inference/far/float64", run_far<Inference<double>, double>},
       {"batch_norm_inference/streamed/float32", run_streamed<Inference<float>, float>},
+      {"batch_norm_inference/streamed/bfloat16", run_streamed<Inference<BFloat16>, BFloat16>},
       {"batch_norm_backward/short/float32", backward_short<float>},
       {"batch_norm_backward/short/float64", backward_short<double>},
+      {"batch_norm_backward/short/float16", backward_short<Float16>},
+      {"batch_norm_backward/short/bfloat16", backward_short<BFloat16>},
       {"batch_norm_backward/limits/float32", backward_limits<float>},
       {"batch_norm_backward/limits/float64", backward_limits<double>},
+      {"batch_norm_backward/limits/bfloat16", backward_limits<BFloat16>},
       {"batch_norm_backward/far/float32", backward_far<float>},
       {"batch_norm_backward/far/float64", backward_far<double>},
       {"batch_norm_backward/streamed/float32", run_streamed<Backward<float>, float>},
+      {"batch_norm_backward/streamed/bfloat16", run_streamed<Backward<BFloat16>, BFloat16>},
   };
 }
 

@@ -111,7 +111,8 @@ class Array {
         backwards_(layout.backwards),
         begin_(region.take(place, rows_ > 0 ? ((rows_ - 1) * pitch_ + length) * item : 0)),
         canaries_(place, begin_, length * item, layout.gap * item, rows_) {
-    for (std::int64_t i = 0; i < rows_; ++i) std::memset(row(i), unwritten_byte, row_bytes());
+    for (std::int64_t i = 0; i < rows_; ++i)
+      std::memset(static_cast<void*>(row(i)), unwritten_byte, row_bytes());
   }
   // A single dense run.
   Array(Region& region, const Place& place, std::int64_t length)
@@ -121,7 +122,7 @@ class Array {
         const std::vector<T>& values)
       : Array(region, place, rows, length, layout) {
     for (std::int64_t i = 0; i < rows_; ++i) {
-      std::memcpy(row(i), values.data() + i * length_, row_bytes());
+      std::memcpy(static_cast<void*>(row(i)), values.data() + i * length_, row_bytes());
     }
   }
   Array(Region& region, const Place& place, const std::vector<T>& values)

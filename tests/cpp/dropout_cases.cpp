@@ -36,13 +36,14 @@ struct Problem {
 
   Problem(std::int64_t count, const DropoutDraw& the_draw)
       : draw(the_draw),
-        scale(draw.threshold == 0 ? 0.0
-                                  : static_cast<T>(0x1p32 / static_cast<double>(draw.threshold))),
+        scale(draw.threshold == 0
+                  ? 0.0
+                  : static_cast<arithmetic<T>>(0x1p32 / static_cast<double>(draw.threshold))),
         x(noise_values<T>(5, count)) {
     for (std::int64_t i = 0; i < count; ++i) {
       T& value = x[static_cast<std::size_t>(i)];
       if (i % 13 == 5) value = T(INFINITY);
-      const T product = value * static_cast<T>(scale);
+      const T product(static_cast<arithmetic<T>>(value) * static_cast<arithmetic<T>>(scale));
       y.values.push_back(is_kept(draw, i) ? static_cast<double>(product) : 0.0);
     }
   }
@@ -140,12 +141,13 @@ void run_limits(const Context& context) {
 }
 
 // Outputs that are written past the caches, from every place in a block of words.
+template <class T>
 void run_streamed(const Context& context) {
   Memory memory;
-  const Variants variants(sizeof(float), 0);
-  const std::int64_t count = cpu::tuning::streamed_output_bytes / std::int64_t{sizeof(float)} + 37;
+  const Variants variants(sizeof(T), 0);
+  const std::int64_t count = cpu::tuning::streamed_output_bytes / std::int64_t{sizeof(T)} + 37;
   for (const std::uint64_t first : {0, 1, 2, 3}) {
-    Problem<float> problem(count, DropoutDraw{17, 5, two_32 / 2, first});
+    Problem<T> problem(count, DropoutDraw{17, 5, two_32 / 2, first});
     for (const Variant& v : variants.streamed(0)) run(context.table, memory, problem, v);
     if (context.quick) return;
   }
@@ -157,9 +159,14 @@ std::vector<Group> dropout_groups() {
   return {
       {"dropout/short/float32", run_short<Problem<float>, 4>},
       {"dropout/short/float64", run_short<Problem<double>, 8>},
+      {"dropout/short/float16", run_short<Problem<Float16>, 2>},
+      {"dropout/short/bfloat16", run_short<Problem<BFloat16>, 2>},
       {"dropout/limits/float32", run_limits<Problem<float>, 4>},
       {"dropout/limits/float64", run_limits<Problem<double>, 8>},
-      {"dropout/streamed/float32", run_streamed},
+      {"dropout/limits/float16", run_limits<Problem<Float16>, 2>},
+      {"dropout/limits/bfloat16", run_limits<Problem<BFloat16>, 2>},
+      {"dropout/streamed/float32", run_streamed<float>},
+      {"dropout/streamed/float16", run_streamed<Float16>},
       {"dropout_keep/short/uint8", run_short<KeepProblem, 1>},
       {"dropout_keep/limits/uint8", run_limits<KeepProblem, 1>},
   };

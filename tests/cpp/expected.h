@@ -7,13 +7,9 @@
 #include <vector>
 
 #include "buffers.h"
+#include "half.h"
 
 namespace normdrop::driver {
-
-// Loose: the last digits are other tests' work. Values are of the order of 1, and a wrong one is
-// another random number or a NaN.
-template <class T>
-inline constexpr double tolerance = sizeof(T) == 4 ? 1e-4 : 1e-9;
 
 template <class T>
 class Expected {

@@ -6,9 +6,6 @@
 
 namespace normdrop::driver {
 
-template <class T>
-inline constexpr DType dtype_of = sizeof(T) == 4 ? DType::float32 : DType::float64;
-
 // Where the arguments of one call lie, each by its number; 0 is the output.
 class Placement {
  public:

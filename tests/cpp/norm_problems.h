@@ -44,7 +44,7 @@ std::vector<T> norm_input(const Slices& slices, Data data) {
       if (data == Data::far_from_zero && kind == 1) x[i] += T(5000);
       if (data == Data::infinite && kind == 1 && k == slices.length() / 2) x[i] = T(INFINITY);
       if (data == Data::extreme && kind == 0) x[i] = T(3);
-      if (data == Data::extreme && kind == 1) x[i] *= sizeof(T) == 4 ? T(1e37) : T(1e200);
+      if (data == Data::extreme && kind == 1) x[i] *= static_cast<arithmetic<T>>(extreme_factor<T>);
       if (data == Data::extreme && kind == 2 && sizeof(T) == 8) x[i] *= T(1e-170);
       ++k;
     });

@@ -2,9 +2,10 @@
 //   y = (x - mean) * inv_std * weight + bias,   inv_std = 1 / sqrt(var + eps)
 // A channel is a group of runs, one in every batch index; with inner == 1 (2-D and channels-last
 // data) channels are columns instead. Both are cut into slots by their shape, so that few channels
-// fill the card as well as many. Training reads x twice, inference once.
+// fill the card as well as many. Training reads a channel that fits in a cluster's registers once,
+// others twice.
+#include "cuda/channels_on_chip.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/norm_forward.cuh"
 #include "ops/batch_norm.h"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -56,13 +57,25 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 template <class T>
+void forward_on_chip(const BatchNormForward& a, const ForwardArrays<T>& arrays,
+                     const RunPlan& plan) {
+  for_unit<T>(a.inner, [&](auto unit) {
+    const bool aligned = packs_lie_aligned<T>(a.x, a.x_batch_stride, unit.is) &&
+                         packs_lie_aligned<T>(a.y, a.y_batch_stride, unit.is);
+    const NormaliseChannels<T> arguments{
+        arrays, {a.inner, a.x_batch_stride, 1}, {a.inner, a.y_batch_stride, 1}, plan, aligned};
+    launch("normalise_channels", normalise_channels<T, unit.is>, cluster_for_each_group(plan),
+           a.stream, arguments);
+  });
+}
+
+template <class T>
 void forward(const BatchNormForward& a) {
   const auto arrays = arrays_of<T>(a, {a.mean, a.var, a.inv_std});
-  if (a.inner == 1) {
-    forward_of_columns(arrays, channels_as_columns(a));
-  } else {
-    forward_of_runs(arrays, channels_as_runs(a));
-  }
+  if (a.inner == 1) return forward_of_columns(arrays, channels_as_columns(a));
+  const RunPlan plan = plan_runs<T>(a.channels, a.batch, a.inner);
+  if (channel_fits_on_chip(plan)) return forward_on_chip(a, arrays, plan);
+  forward_of_runs(arrays, channels_as_runs(a));
 }
 
 template <class T>

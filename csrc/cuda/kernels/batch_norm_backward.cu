@@ -3,9 +3,9 @@
 //   grad_weight = sum(g * x^),   grad_bias = sum(g)
 // Frozen statistics are constants: grad_x = g * inv_std * weight. x^ is recomputed, never stored.
 // Channels are groups of runs, or columns where inner == 1; no atomics.
+#include "cuda/channels_on_chip.cuh"
 #include "cuda/fill.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/norm_backward.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 namespace {
@@ -22,12 +22,20 @@ class Backward {
                 static_cast<T*>(a.grad_x),
                 a.stream} {}
 
-  void run() const { a_.inner == 1 ? columns() : runs(); }
+  void run() const {
+    if (a_.inner == 1) return columns();
+    const RunPlan plan = plan_runs<T>(a_.channels, a_.batch, a_.inner);
+    channel_fits_on_chip(plan) ? on_chip(plan) : runs(plan);
+  }
 
  private:
+  double reciprocal() const {
+    if (a_.frozen) return 0.0;
+    return 1.0 / (static_cast<double>(a_.batch) * static_cast<double>(a_.inner));
+  }
+
   GradientMerge<T> merge_of(const GradientSums<T>* slots, const SlotLayout& layout,
                             GradientLine* lines) const {
-    const double count = static_cast<double>(a_.batch) * static_cast<double>(a_.inner);
     return {slots,
             layout,
             parameter_gradient_of<T>(a_.grad_weight, a_.parameter_dtype),
@@ -36,11 +44,32 @@ class Backward {
             a_.mean,
             a_.inv_std,
             parameter_of<T>(a_.weight, a_.parameter_dtype),
-            a_.frozen ? 0.0 : 1.0 / count};
+            reciprocal()};
   }
 
-  void runs() const {
-    const RunPlan plan = plan_runs<T>(a_.channels, a_.batch, a_.inner);
+  void on_chip(const RunPlan& plan) const {
+    for_unit<T>(a_.inner, [&](auto unit) {
+      const bool aligned =
+          packs_lie_aligned<T>(a_.grad_output, a_.grad_output_batch_stride, unit.is) &&
+          packs_lie_aligned<T>(a_.x, a_.x_batch_stride, unit.is) &&
+          packs_lie_aligned<T>(a_.grad_x, a_.grad_x_batch_stride, unit.is);
+      const GradientOfChannels<T> arguments{
+          arrays_,
+          parameter_of<T>(a_.weight, a_.parameter_dtype),
+          parameter_gradient_of<T>(a_.grad_weight, a_.parameter_dtype),
+          parameter_gradient_of<T>(a_.grad_bias, a_.parameter_dtype),
+          {a_.inner, a_.grad_output_batch_stride, 1},
+          {a_.inner, a_.x_batch_stride, 1},
+          {a_.inner, a_.grad_x_batch_stride, 1},
+          plan,
+          reciprocal(),
+          aligned};
+      launch("gradient_of_channels", gradient_of_channels<T, unit.is>, cluster_for_each_group(plan),
+             a_.stream, arguments);
+    });
+  }
+
+  void runs(const RunPlan& plan) const {
     const auto [slots, lines] =
         scratch<GradientSums<T>, GradientLine>(a_.stream, plan.groups * plan.chunks, plan.groups);
     const ReductionMaps<T> maps{{a_.inner, a_.grad_output_batch_stride, 1},

@@ -1,0 +1,143 @@
+// Batch norm of channels whose elements the registers of a cluster hold, a chunk in each block: x is
+// read once forward, grad_output and x once backward. The chunks, and the order in which they are
+// merged, are those of the passes through memory, and so are the bits.
+#pragma once
+
+#include "cuda/clusters.cuh"
+#include "cuda/norm_backward.cuh"
+
+namespace normdrop::NORMDROP_DEVICE {
+
+// Whether the chunks of a channel are blocks of a cluster on this card.
+inline bool channel_fits_on_chip(const RunPlan& plan) {
+  const DeviceLimits& limits = device_limits();
+  return plan.chunks == 1 || (limits.clusters && plan.chunks <= limits.largest_cluster &&
+                              plan.chunks <= largest_cluster);
+}
+
+inline LaunchDims cluster_for_each_group(const RunPlan& plan) {
+  LaunchDims dims = grid_of(plan.groups * plan.chunks, block_threads);
+  dims.cluster = static_cast<unsigned>(plan.chunks);
+  return dims;
+}
+
+template <class T>
+struct NormaliseChannels {
+  ForwardArrays<T> arrays;
+  IndexMap x_map;  // (channel, run, element)
+  IndexMap y_map;
+  RunPlan plan;
+  bool aligned;
+};
+
+template <class T, int unit>
+__global__ void __launch_bounds__(block_threads,
+                                  cuda_tuning::chunk_threads_resident / block_threads)
+    normalise_channels(NormaliseChannels<T> a) {
+  SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
+  SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
+  SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
+  SHARED_ARRAY(Moments, part, 1);
+  const Chunk chunk(a.plan);
+  ChunkElements<T, unit> elements(a.arrays.x, a.x_map, chunk, a.aligned);
+  Moments moments =
+      moments_of<T, block_threads>(elements.pack, elements.valid, Divisor(chunk.elements),
+                                   largest_slots, sum_slots, square_slots);
+  if (a.plan.chunks > 1) {
+    moments = over_cluster(moments, part, no_moments(),
+                           [](const Moments& u, const Moments& v) { return merge(u, v); });
+  }
+  const Normaliser n = normaliser_of<T>(moments, Divisor(moments.count), a.arrays.eps);
+  if (chunk.slot == 0 && threadIdx.x == 0) a.arrays.statistics.set(chunk.group, n);
+  const Held<T> held = hold<T>(n);
+  const Arithmetic<T> weight = a.arrays.weight.at(chunk.group, 1);
+  const Arithmetic<T> bias = a.arrays.bias.at(chunk.group, 0);
+  const bool has_bias = a.arrays.bias.values != nullptr;
+#pragma unroll
+  for (int k = 0; k < elements.packs; ++k) {
+    if (!elements.valid[k]) continue;
+    forget_widened(elements.pack[k]);
+#pragma unroll
+    for (int j = 0; j < unit; ++j) {
+      T& element = elements.pack[k].element[j];
+      element = normalised<true>(element, held, &n, weight, bias, has_bias);
+    }
+    store_pack<T, unit>(a.arrays.y + chunk.at(a.y_map, elements.index(k)), elements.pack[k],
+                        a.aligned);
+  }
+  if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part
+}
+
+template <class T>
+struct GradientOfChannels {
+  BackwardArrays<T> arrays;
+  Parameter<T> weight;
+  ParameterGradient<T> grad_weight;
+  ParameterGradient<T> grad_bias;
+  IndexMap grad_output_map;  // (channel, run, element)
+  IndexMap x_map;
+  IndexMap grad_x_map;
+  RunPlan plan;
+  double reciprocal;  // 1 / count, or 0 where the statistics were constants
+  bool aligned;
+};
+
+template <class T, int unit>
+__device__ __forceinline__ GradientSums<T> sums_of(const ChunkElements<T, unit>& grad,
+                                                   const ChunkElements<T, unit>& x, double mean,
+                                                   double inv_std) {
+  GradientSums<T> sums{};
+#pragma unroll
+  for (int k = 0; k < grad.packs; ++k) {
+    if (!grad.valid[k]) continue;
+#pragma unroll
+    for (int j = 0; j < unit; ++j) {
+      const double value = static_cast<double>(arithmetic(x.pack[k].element[j]));
+      sums.add(static_cast<double>(arithmetic(grad.pack[k].element[j])), (value - mean) * inv_std);
+    }
+  }
+  return sums;
+}
+
+template <class T, int unit>
+__global__ void __launch_bounds__(block_threads,
+                                  cuda_tuning::gradient_threads_resident / block_threads)
+    gradient_of_channels(GradientOfChannels<T> a) {
+  SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
+  SHARED_ARRAY(GradientSums<T>, part, 1);
+  const auto both = [](const GradientSums<T>& u, const GradientSums<T>& v) {
+    return combine(u, v);
+  };
+  const Chunk chunk(a.plan);
+  ChunkElements<T, unit> grad(a.arrays.grad_output, a.grad_output_map, chunk, a.aligned);
+  ChunkElements<T, unit> x(a.arrays.x, a.x_map, chunk, a.aligned);
+  const double mean = a.arrays.mean[chunk.group];
+  const double inv_std = a.arrays.inv_std[chunk.group];
+  GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots, both);
+  if (a.plan.chunks > 1) sums = over_cluster(sums, part, GradientSums<T>{}, both);
+  const double g = sums.g.total().high;
+  const double gx = sums.gx.total().high;
+  if (chunk.slot == 0 && threadIdx.x == 0) {
+    a.grad_bias.set(chunk.group, g);
+    a.grad_weight.set(chunk.group, gx);
+  }
+  const bool constants = a.reciprocal == 0.0;
+  const GradientLine line =
+      line_of(mean, inv_std, g, gx, a.reciprocal, static_cast<double>(a.weight.at(chunk.group, 1)));
+#pragma unroll
+  for (int k = 0; k < grad.packs; ++k) {
+    if (!grad.valid[k]) continue;
+    forget_widened(grad.pack[k]);
+    forget_widened(x.pack[k]);
+#pragma unroll
+    for (int j = 0; j < unit; ++j) {
+      T& element = grad.pack[k].element[j];
+      element = gradient(element, x.pack[k].element[j], line, 1.0, constants);
+    }
+    store_pack<T, unit>(a.arrays.grad_x + chunk.at(a.grad_x_map, grad.index(k)), grad.pack[k],
+                        a.aligned);
+  }
+  if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part
+}
+
+}  // namespace normdrop::NORMDROP_DEVICE
