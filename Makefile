@@ -93,7 +93,7 @@ test-mutants: $(VENV)/test.stamp
 	$(BIN)/python tests/mutants/run.py
 
 gpu-check:
-	$(PYTHON) bench/gpu_check.py --part $(PART)
+	PYTHONPATH=bench $(PYTHON) -m gpu_check --part $(PART)
 
 time-cuda-build: $(BIN)/python
 	PATH=$(abspath $(BIN)):$$PATH tools/time-cuda-build

@@ -15,6 +15,7 @@ CACHE_LINE_BYTES = 64
 
 # Below this size a call is all overhead, and a share of the copy bandwidth says nothing.
 SMALLEST_BANDWIDTH_BYTES = 64 * 1024
+_ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 # An onnxruntime session computes what a model needs at inference: no training form, no gradient.
 _ONNX_WORK = {("layer_norm", "forward"), ("batch_norm", "inference")}
@@ -44,7 +45,7 @@ class Case:
     layout : str
         ``rows`` (the last axis is normalised), ``nchw``, ``nhwc``, ``nc`` or ``flat``.
     dtype : str
-        ``float32`` or ``float64``.
+        ``float32`` or ``float64``; on a GPU also ``bfloat16`` or ``float16``.
     quick : bool
         Whether the case belongs to the short selection of ``--quick``.
     note : str
@@ -90,7 +91,7 @@ class Case:
     @property
     def itemsize(self) -> int:
         """Bytes of one element."""
-        return 8 if self.dtype == "float64" else 4
+        return _ITEM_BYTES[self.dtype]
 
     @property
     def array_bytes(self) -> int:

@@ -15,6 +15,7 @@ _PEER_COLOURS = {
     "torch_compile": "#edae49",
     "jax": "#00798c",
     "onnxruntime": "#5c4d9a",
+    "cupy": "#5c4d9a",
 }
 _VARIANT_COLOURS = {"fresh": "#2e5eaa", "out": "#7fb069", "kept": "#c9ada7"}
 _VARIANT_LABELS = {"fresh": "fresh outputs", "out": "out=", "kept": "results kept alive"}
@@ -47,16 +48,20 @@ def save_plot(report: Report, path: Path) -> None:
     labels = [f"{row.case}\n{format_seconds(row.variants['fresh'].median)}" for row in report.rows]
     ratio_axes.set_yticks(range(len(labels)), labels, fontsize=8)
     ratio_axes.set_ylim(len(labels) - 0.4, -0.6)
-    machine, settings = report.machine, report.settings
-    figure.suptitle(
-        f"{machine['cpu']}, {settings['threads']} threads, {report.date[:10]}", fontsize=11
-    )
+    figure.suptitle(_title(report), fontsize=11)
     figure.savefig(path, dpi=130)
+
+
+def _title(report: Report) -> str:
+    """Tell where the times come from; a run on a GPU says so itself."""
+    machine, settings = report.machine, report.settings
+    place = settings.get("title") or f"{machine['cpu']}, {settings['threads']} threads"
+    return f"{place}, {report.date[:10]}"
 
 
 def _positions(row: int, bars: int) -> list[tuple[float, float]]:
     """Tell place and thickness of the bars of one case, from top to bottom."""
-    thickness = _GROUP_HEIGHT / bars
+    thickness = _GROUP_HEIGHT / max(bars, 1)
     top = row - _GROUP_HEIGHT / 2
     return [(top + (bar + 0.5) * thickness, 0.92 * thickness) for bar in range(bars)]
 

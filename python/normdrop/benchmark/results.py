@@ -175,6 +175,8 @@ class Report:
         Peers that were asked for and could not run, with the reason.
     skipped : dict of str to str
         Cases that were not measured, with the reason.
+    findings : dict
+        What a run found beside times, in plain types: checks, targets, host times.
     """
 
     date: str
@@ -185,6 +187,7 @@ class Report:
     rows: list[Row]
     unavailable: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def peer_names(self) -> list[str]:

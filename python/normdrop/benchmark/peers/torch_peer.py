@@ -74,7 +74,7 @@ class TorchPeer:
         _, mask = aten.native_dropout(t["x"], DROP_PROBABILITY, True)
         scale = 1 / (1 - DROP_PROBABILITY)
         backward = aten.native_dropout_backward
-        return lambda g, m: backward(g, m, scale), (t["grad_output"], mask), mask.numpy()
+        return lambda g, m: backward(g, m, scale), (t["grad_output"], mask), mask.cpu().numpy()
 
     def _layer_norm(
         self, case: Case, t: dict[str, Any]
