@@ -445,6 +445,27 @@ def test_pinned_memory_and_host_tensors_are_no_device_arrays():
             nd.layer_norm(offer(np.ones(SHAPE, np.float32), device_type=device_type))
 
 
+def test_arrays_of_different_devices():
+    """The emulation has one device; an array without elements may claim another."""
+    x = give(np.ones((0, 11), np.float32), "exchange", device=1)
+    w = parameter((11,), np.float32, "w")
+    with pytest.raises(ValueError, match=r"weight must be on device 1 like .*, got .* device 0"):
+        nd.layer_norm(x, offer(w))
+
+
+def test_errors_of_the_device_are_runtime_errors():
+    """A stream that does not exist; and 70 of them leave nothing behind that blocks."""
+    x = normal(SHAPE, np.float32, "x")
+    wrong = exchanging(stream=12345)
+    for _ in range(70):
+        with pytest.raises(RuntimeError, match="stream"):
+            nd.layer_norm(offer(x, wrong))
+    kept = [offer(x) for _ in range(70)]
+    for array in kept:
+        nd.layer_norm(array).to_numpy()
+    assert sum(array.deleted for array in kept) >= len(kept) - 1
+
+
 def test_too_many_axes():
     x = offer(np.ones((1,) * 64, np.float32))
     x.tensor, inner = lambda: _with_rank(inner(), 65), x.tensor

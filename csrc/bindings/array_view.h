@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 
@@ -85,6 +86,14 @@ ArrayView require_draw(Name name, py::handle object, const ArrayView& x);
 // `out` must not share memory with `input`, unless `same_allowed` and it is the very same array.
 void require_no_overlap(Name out_name, const ArrayView& out, const char* input_name,
                         const ArrayView& input, bool same_allowed);
+
+// The same of several inputs, none of which may be `out` itself.
+struct NamedView {
+  const char* name;
+  const ArrayView& view;
+};
+void require_apart(Name out_name, const ArrayView& out, std::initializer_list<NamedView> inputs);
+
 bool holds_no_element_twice(const ArrayView& view);
 
 double require_eps(Name name, py::handle object);

@@ -102,10 +102,11 @@ py::object batch_norm(py::handle x, py::handle running_mean, py::handle running_
   const Name out_name{function, "out"};
   const ArrayView out_view = optional_out(out_name, out, channels.x);
   require_no_overlap(out_name, out_view, "x", channels.x, true);
-  require_no_overlap(out_name, out_view, "weight", affine.weight, false);
-  require_no_overlap(out_name, out_view, "bias", affine.bias, false);
-  require_no_overlap(out_name, out_view, "running_mean", mean, false);
-  require_no_overlap(out_name, out_view, "running_var", var, false);
+  require_apart(out_name, out_view,
+                {{"weight", affine.weight},
+                 {"bias", affine.bias},
+                 {"running_mean", mean},
+                 {"running_var", var}});
   Execution execution(channels.x);
   const std::int64_t values = channels.count * channels.split.inner;
   execution.stage_by_rows(channels.split.outer, 2 * values * channels.x.item_bytes);
@@ -138,8 +139,7 @@ py::tuple batch_norm_forward(py::handle x, py::handle weight, py::handle bias,
   const Name out_name{function, "out"};
   const ArrayView out_view = optional_out(out_name, out, channels.x);
   require_no_overlap(out_name, out_view, "x", channels.x, true);
-  require_no_overlap(out_name, out_view, "weight", affine.weight, false);
-  require_no_overlap(out_name, out_view, "bias", affine.bias, false);
+  require_apart(out_name, out_view, {{"weight", affine.weight}, {"bias", affine.bias}});
   Execution execution(channels.x);
   const ForwardOperands operands = forward_operands(execution, channels, affine, out_view);
   const Output mean = new_dense(execution, DType::float64, &channels.count, c_order(1));
@@ -173,10 +173,11 @@ py::tuple batch_norm_backward(py::handle grad_object, py::handle x, py::handle s
   const Name out_name{function, "out"};
   const ArrayView out_view = optional_out(out_name, out, channels.x);
   require_no_overlap(out_name, out_view, "grad_output", grad, true);
-  require_no_overlap(out_name, out_view, "x", channels.x, false);
-  require_no_overlap(out_name, out_view, "weight", affine.weight, false);
-  require_no_overlap(out_name, out_view, "stats.mean", mean, false);
-  require_no_overlap(out_name, out_view, "stats.inv_std", inv_std, false);
+  require_apart(out_name, out_view,
+                {{"x", channels.x},
+                 {"weight", affine.weight},
+                 {"stats.mean", mean},
+                 {"stats.inv_std", inv_std}});
   Execution execution(channels.x);
   const Operand x_operand = readable(execution, channels.x, channels.split);
   const Operand grad_operand = readable(execution, grad, channels.split);

@@ -1,6 +1,6 @@
 #include "bindings/device_array.h"
 
-#include <new>
+#include <stdexcept>
 #include <string>
 
 #include "bindings/array_view.h"
@@ -87,7 +87,9 @@ py::object copied_to_numpy(const DeviceImport& source) {
 DeviceArray copied_to_device(py::handle object, int device) {
   const Name name{"DeviceArray.from_numpy", "array"};
   const Backend* backend = device_backend();
-  if (backend == nullptr) fail_runtime({"DeviceArray.from_numpy", "device"}, no_device_reason());
+  if (backend == nullptr) {
+    throw std::runtime_error("DeviceArray.from_numpy: " + no_device_reason());
+  }
   if (!py::isinstance<py::array>(object)) {
     fail_type(name, "must be a numpy.ndarray, got " + type_text(object));
   }

@@ -80,8 +80,7 @@ py::object forward(const char* function, bool want_stats, py::handle x_object,
   const Name out_name{function, "out"};
   const ArrayView out = optional_out(out_name, out_object, x);
   require_no_overlap(out_name, out, "x", x, true);
-  require_no_overlap(out_name, out, "weight", weight, false);
-  require_no_overlap(out_name, out, "bias", bias, false);
+  require_apart(out_name, out, {{"weight", weight}, {"bias", bias}});
 
   Execution execution(x);
   const Split s = split_for_norm(x, axes.set);
@@ -155,10 +154,8 @@ py::tuple layer_norm_backward(py::handle grad_object, py::handle x_object, py::h
   const Name out_name{function, "out"};
   const ArrayView out = optional_out(out_name, out_object, x);
   require_no_overlap(out_name, out, "grad_output", grad, true);
-  require_no_overlap(out_name, out, "x", x, false);
-  require_no_overlap(out_name, out, "weight", weight, false);
-  require_no_overlap(out_name, out, "stats.mean", mean, false);
-  require_no_overlap(out_name, out, "stats.inv_std", inv_std, false);
+  require_apart(out_name, out,
+                {{"x", x}, {"weight", weight}, {"stats.mean", mean}, {"stats.inv_std", inv_std}});
 
   Execution execution(x);
   const MemoryOrder parameter_order = order_of(s.order, axes.set);

@@ -7,7 +7,7 @@ namespace normdrop {
 
 MemoryOrder c_order(int rank) {
   MemoryOrder order{rank, {}};
-  for (int d = 0; d < rank; ++d) order.axis[d] = d;
+  for (int d = 0; d < rank; ++d) order.axis[d] = static_cast<std::int8_t>(d);
   return order;
 }
 
@@ -91,7 +91,7 @@ MemoryOrder order_of(const MemoryOrder& order, const AxisSet& chosen) {
     if (!chosen.has[order.axis[i]]) continue;
     int place = 0;
     for (int d = 0; d < order.axis[i]; ++d) place += chosen.has[d] ? 1 : 0;
-    result.axis[result.rank++] = place;
+    result.axis[result.rank++] = static_cast<std::int8_t>(place);
   }
   return result;
 }

@@ -12,7 +12,7 @@ namespace normdrop {
 // Axes from the outermost in memory to the innermost.
 struct MemoryOrder {
   int rank;
-  int axis[max_rank];
+  std::int8_t axis[max_rank];  // small, because orders are copied in every call
 };
 
 MemoryOrder memory_order(const ArrayView& view);

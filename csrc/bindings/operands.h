@@ -11,7 +11,7 @@ struct Operand {
   std::int64_t outer_stride = 0;  // elements
   py::object packed;              // set where the kernel works on a copy in the host's memory
   std::shared_ptr<DeviceMemory> memory;  // set where it works on one in a device's memory
-  MemoryOrder order{};                   // of a copy, which is dense
+  MemoryOrder order;                     // of a copy, which is dense
 
   template <class T>
   T* as() const {

@@ -52,13 +52,42 @@ Waiting& waiting_on(const Backend& backend, int device) {
   return all->try_emplace({&backend, device}, backend, device).first->second;
 }
 
+// Giving arrays back may run Python, and with it other threads: an entry leaves the list first.
+Pending take_oldest(Waiting& waiting) {
+  Pending oldest = std::move(waiting.pending.front());
+  waiting.pending.pop_front();
+  return oldest;
+}
+
 void give_back_passed(Waiting& waiting) {
   while (!waiting.pending.empty() && waiting.pending.front().ticket->load() == 1) {
-    Pending passed = std::move(waiting.pending.front());
-    waiting.pending.pop_front();
+    const Pending passed = take_oldest(waiting);
     passed.ticket->store(0);
     waiting.free.push_back(passed.ticket);
   }
+}
+
+void wait_without_gil(const DeviceTable& table, void* stream) {
+  try {
+    const ReleasedGil released(true);
+    table.synchronise(stream);
+  } catch (const DeviceError&) {  // the stream is gone, and so is whatever it did
+  }
+}
+
+// Null where other threads wait for every call that is pending.
+Ticket* free_ticket(const DeviceTable& table, Waiting& waiting) {
+  give_back_passed(waiting);
+  if (waiting.free.empty()) {
+    if (waiting.pending.empty()) return nullptr;
+    const Pending oldest = take_oldest(waiting);
+    wait_without_gil(table, oldest.stream);
+    oldest.ticket->store(0);
+    return oldest.ticket;
+  }
+  Ticket* ticket = waiting.free.back();
+  waiting.free.pop_back();
+  return ticket;
 }
 
 }  // namespace
@@ -67,20 +96,17 @@ void keep_until_passed(const Backend& backend, int device, void* stream,
                        std::vector<Imported> arrays) {
   // While a graph is recorded nothing runs; its arrays are the caller's to keep.
   if (arrays.empty() || backend.device->is_capturing(stream)) return;
+  const DeviceTable& table = *backend.device;
   Waiting& waiting = waiting_on(backend, device);
-  give_back_passed(waiting);
-  if (waiting.free.empty()) {
-    void* oldest = waiting.pending.front().stream;
-    {
-      const ReleasedGil released(true);
-      backend.device->synchronise(oldest);
-    }
-    give_back_passed(waiting);
+  Ticket* ticket = free_ticket(table, waiting);
+  if (ticket == nullptr) return wait_without_gil(table, stream);
+  try {
+    table.copy_to_host(ticket, waiting.one.data, sizeof(std::uint64_t), stream);
+  } catch (const DeviceError&) {
+    waiting.free.push_back(ticket);
+    throw;
   }
-  Ticket* ticket = waiting.free.back();
-  waiting.free.pop_back();
   waiting.pending.push_back({std::move(arrays), ticket, stream});
-  backend.device->copy_to_host(ticket, waiting.one.data, sizeof(std::uint64_t), stream);
 }
 
 }  // namespace normdrop

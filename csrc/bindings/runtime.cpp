@@ -226,8 +226,8 @@ const Backend* device_backend() {
 std::string no_device_reason() {
   for (const Backend& backend : built_backends()) {
     if (backend.device == nullptr) continue;
-    return std::string("the backend '") + backend.name + "' cannot run here: " +
-           backend.unusable_reason() + "; pass a numpy.ndarray";
+    return std::string("the backend '") + backend.name +
+           "' cannot run here: " + backend.unusable_reason() + "; pass a numpy.ndarray";
   }
   return std::string(
              "this build of normdrop has CPU backends only; to add CUDA, in normdrop's source "

@@ -260,23 +260,25 @@ def dropout_backward(
 
 def _draw(function: str, rng: Rng) -> tuple[int, int, Any]:
     """Seed, call and None, or 0, 0 and the array on a device that holds them."""
-    if type(rng) is not int and _core.is_device_array(rng):
-        return 0, 0, rng
-    return *_seed_and_call(function, rng), None
-
-
-def _seed_and_call(function: str, rng: Rng) -> tuple[int, int]:
     if rng is None:
-        return int.from_bytes(os.urandom(8), "little"), 0
+        return int.from_bytes(os.urandom(8), "little"), 0, None
     if isinstance(rng, np.random.Generator):
-        return int(rng.integers(0, _LARGEST, dtype=np.uint64, endpoint=True)), 0
+        return int(rng.integers(0, _LARGEST, dtype=np.uint64, endpoint=True)), 0, None
     if isinstance(rng, tuple):
         if len(rng) != 2:
             raise ValueError(
                 f"{function}: rng must be a pair (seed, call), got a tuple of {len(rng)}"
             )
-        return _word64(function, "rng[0]", rng[0]), _word64(function, "rng[1]", rng[1])
-    return _word64(function, "rng", rng), 0
+        return _word64(function, "rng[0]", rng[0]), _word64(function, "rng[1]", rng[1]), None
+    if type(rng) is not int and _core.is_device_array(rng):
+        return 0, 0, rng
+    return _word64(function, "rng", rng), 0, None
+
+
+def _seed_and_call(function: str, rng: Rng) -> tuple[int, int]:
+    """Seed and call where they cannot lie on a device."""
+    seed, call, draw = _draw(function, rng)
+    return (seed, call) if draw is None else (_word64(function, "rng", draw), 0)
 
 
 def _word64(function: str, argument: str, value: object) -> int:
