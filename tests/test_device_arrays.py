@@ -586,6 +586,26 @@ def test_torch_tensors(monkeypatch, two_streams):
     assert_same_bits((y.numpy(), stats.mean.numpy()), (expected, expected_stats.mean))
 
 
+def test_memory_of_a_library_runs_out(monkeypatch):
+    torch = fake_torch(0)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    x, _, _ = x_and_parameters()
+    dx = offer(x, torch.Tensor)
+
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "empty_strided", no_memory)
+        with pytest.raises(MemoryError, match=r"PyTorch: CUDA out of memory") as caught:
+            nd.layer_norm(dx)
+        assert isinstance(caught.value.__cause__, OutOfMemoryError)
+    assert_same_bits(nd.layer_norm(dx).numpy(), nd.layer_norm(x))
+
+
 def test_a_torch_tensor_that_requires_grad(monkeypatch):
     torch = fake_torch(0)
     monkeypatch.setitem(sys.modules, "torch", torch)

@@ -25,6 +25,21 @@ Imported described(Execution& execution, DType dtype, const py::ssize_t* shape,
   return import;
 }
 
+// Libraries say in their own words that memory ran out: PyTorch's OutOfMemoryError is a RuntimeError.
+template <class Allocate>
+py::object memory_from(const char* library, Allocate&& allocate) {
+  try {
+    return allocate();
+  } catch (py::error_already_set& error) {
+    const auto name = error.type().attr("__name__").cast<std::string>();
+    if (name != "OutOfMemoryError") throw;
+    const std::string text = std::string("no memory of the device for a result, says ") + library +
+                             ": " + py::str(error.value()).cast<std::string>();
+    py::raise_from(error, PyExc_MemoryError, text.c_str());
+    throw py::error_already_set();
+  }
+}
+
 // From torch's caching allocator, on the current stream, which is ours.
 py::object new_torch_tensor(Execution& execution, DType dtype, DeviceImport* import) {
   const py::handle x(execution.leader_object());
@@ -35,9 +50,10 @@ py::object new_torch_tensor(Execution& execution, DType dtype, DeviceImport* imp
   }
   const bool same = execution.leader()->element_type() == dtype;
   const py::object element = same ? x.attr("dtype") : torch.attr(dtype_name(dtype));
-  const py::object tensor =
-      torch.attr("empty_strided")(tuple_of(import->shape), strides, py::arg("dtype") = element,
-                                  py::arg("device") = x.attr("device"));
+  const py::object tensor = memory_from("PyTorch", [&] {
+    return torch.attr("empty_strided")(tuple_of(import->shape), strides, py::arg("dtype") = element,
+                                       py::arg("device") = x.attr("device"));
+  });
   import->data = reinterpret_cast<char*>(tensor.attr("data_ptr")().cast<std::uintptr_t>());
   return tensor;
 }
@@ -55,7 +71,7 @@ py::object new_cupy_array(Execution& execution, DType dtype, const MemoryOrder& 
     shape[i] = import->shape[order.axis[i]];
     axes[order.axis[i]] = i;
   }
-  const py::object array = cupy.attr("empty")(shape, element);
+  const py::object array = memory_from("CuPy", [&] { return cupy.attr("empty")(shape, element); });
   import->data = reinterpret_cast<char*>(array.attr("data").attr("ptr").cast<std::uintptr_t>());
   return order.rank > 1 ? array.attr("transpose")(axes) : array;
 }
