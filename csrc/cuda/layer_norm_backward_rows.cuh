@@ -4,6 +4,7 @@
 // part of the columns.
 #pragma once
 
+#include "cuda/backward_sums.cuh"
 #include "cuda/clusters.cuh"
 #include "cuda/layer_norm_rows.cuh"
 #include "cuda/norm_backward.cuh"
@@ -33,61 +34,6 @@ struct BackwardOfRows {
   bool parameters_aligned;
   GradientSums<T>* slots;  // (slot, column), or null where no parameter gradient is wanted
 };
-
-// A column's sum over a slot of rows. Terms of half types are floats: their errors are kept too.
-struct CompensatedSum {
-  float value;
-  float error;
-  __device__ __forceinline__ void add_term(float term) {
-    const float sum = value + term;
-    const float part = sum - value;
-    error += (value - (sum - part)) + (term - part);
-    value = sum;
-  }
-  __device__ __forceinline__ PlainSum total() const {
-    return {static_cast<double>(value) + static_cast<double>(error)};
-  }
-};
-
-template <class T>
-struct ColumnSums {
-  GradientSums<T> sums;
-  __device__ __forceinline__ void add(double grad, double x_hat) { sums.add(grad, x_hat); }
-  __device__ __forceinline__ GradientSums<T> total() const { return sums; }
-};
-
-struct HalfColumnSums {
-  CompensatedSum g;
-  CompensatedSum gx;
-  __device__ __forceinline__ void add(float grad, float x_hat) {
-    g.add_term(grad);
-    gx.add_term(grad * x_hat);
-  }
-  __device__ __forceinline__ void add(double grad, double x_hat) {
-    g.add_term(rounded<float>(grad));
-    gx.add_term(rounded<float>(grad * x_hat));
-  }
-  template <class T>
-  __device__ __forceinline__ GradientSums<T> total() const {
-    return {g.total(), gx.total()};
-  }
-};
-
-// Sums over a row of a half type in single precision, and the size of its largest term: numbers
-// near the ends of float's range are left to double.
-struct SingleRowSums {
-  double g;
-  double gx;
-  double largest;
-
-  __device__ __forceinline__ bool usable() const {
-    return is_finite(g) && is_finite(gx) && (largest >= 0x1p-60 || largest == 0.0);
-  }
-};
-
-__device__ __forceinline__ SingleRowSums combine(const SingleRowSums& a, const SingleRowSums& b) {
-  return {a.g + b.g, a.gx + b.gx, fmax(a.largest, b.largest)};
-}
 
 // One row's elements of a thread.
 template <class T, int unit>
@@ -318,73 +264,6 @@ __global__ void __launch_bounds__(row_block_threads<threads>)
   }
   if (a.slots != nullptr) thread.deliver(slot, group_slots);
   if (a.parts > 1) cluster_sync();  // no block may end while another still reads its part
-}
-
-// Calls body with the number of threads that hold a row, or a cluster's part of one.
-template <class T, class Body>
-void for_threads_of_backward_row(std::int64_t length, Body&& body) {
-  constexpr std::int64_t each = backward_columns<T>;
-  if (length <= 8 * each) return body(Number<8>{});
-  if (length <= 32 * each) return body(Number<32>{});
-  if (length <= 128 * each) return body(Number<128>{});
-  if (length <= 256 * each) return body(Number<256>{});
-  body(Number<backward_block>{});
-}
-
-template <class T>
-std::int64_t backward_parts(std::int64_t length) {
-  return divided_up(length, backward_block * backward_columns<T>);
-}
-
-template <class T>
-bool backward_row_fits_on_chip(std::int64_t length) {
-  const std::int64_t parts = backward_parts<T>(length);
-  const DeviceLimits& limits = device_limits();
-  return parts <= 1 ||
-         (limits.clusters && parts <= limits.largest_cluster && parts <= largest_cluster);
-}
-
-// Rows of a slot: from the shape alone.
-inline std::int64_t backward_rows_per_slot(std::int64_t rows, std::int64_t groups,
-                                           std::int64_t block) {
-  const std::int64_t few = divided_up(rows, groups) < cuda_tuning::backward_fewest_slots
-                               ? divided_up(rows, groups)
-                               : cuda_tuning::backward_fewest_slots;
-  const std::int64_t wanted = rows / cuda_tuning::backward_rows_per_slot;
-  const std::int64_t most = cuda_tuning::backward_most_threads / block;
-  const std::int64_t slots = wanted < few ? few : wanted > most ? most : wanted;
-  return divided_up(divided_up(rows, slots), groups) * groups;
-}
-
-// Returns where the slots are, for merge_sums; `arguments.slots` is set where they are wanted.
-template <class T>
-SlotLayout backward_of_rows_on_chip(BackwardOfRows<T> arguments, bool parameters,
-                                    GradientSums<T>** slots) {
-  SlotLayout layout{};
-  for_unit<T>(arguments.length, [&](auto unit) {
-    const BackwardArrays<T>& arrays = arguments.arrays;
-    arguments.aligned =
-        packs_lie_aligned<T>(arrays.grad_output, arguments.grad_output_stride, unit.is) &&
-        packs_lie_aligned<T>(arrays.x, arguments.x_stride, unit.is) &&
-        packs_lie_aligned<T>(arrays.grad_x, arguments.grad_x_stride, unit.is);
-    arguments.parameters_aligned = packs_lie_aligned<T>(arguments.weight.values, 0, unit.is);
-    for_threads_of_backward_row<T>(arguments.length, [&](auto threads) {
-      constexpr int block = row_block_threads<threads.is>;
-      arguments.rows_per_slot = backward_rows_per_slot(arguments.rows, block / threads.is, block);
-      const std::int64_t count = divided_up(arguments.rows, arguments.rows_per_slot);
-      arguments.parts = backward_parts<T>(arguments.length);
-      if (parameters) {
-        *slots = scratch<GradientSums<T>>(arrays.stream, count * arguments.length);
-        arguments.slots = *slots;
-      }
-      LaunchDims dims = grid_of(count * arguments.parts, block);
-      dims.cluster = static_cast<unsigned>(arguments.parts);
-      launch("backward_of_rows", backward_of_rows<T, unit.is, threads.is>, dims, arrays.stream,
-             arguments);
-      layout = {arguments.length, count, 1, arguments.length};
-    });
-  });
-  return layout;
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE
