@@ -20,8 +20,8 @@ namespace normdrop::driver {
 
 // As a float or a double a finite, huge number: one that is read spoils every result it reaches.
 inline constexpr int canary_byte = 0x7E;
-// A NaN that no computation gives.
-inline constexpr int unwritten_byte = 0xFF;
+// A finite, huge number of every dtype: no NaN, because kernels may write any NaN where one belongs.
+inline constexpr int unwritten_byte = 0xF7;
 inline constexpr std::int64_t canary_bytes = 1024;
 
 struct Place {
@@ -111,7 +111,9 @@ class Array {
         backwards_(layout.backwards),
         begin_(region.take(place, rows_ > 0 ? ((rows_ - 1) * pitch_ + length) * item : 0)),
         canaries_(place, begin_, length * item, layout.gap * item, rows_) {
-    for (std::int64_t i = 0; i < rows_; ++i) std::memset(row(i), unwritten_byte, row_bytes());
+    for (std::int64_t i = 0; i < rows_; ++i) {
+      std::memset(static_cast<void*>(row(i)), unwritten_byte, row_bytes());
+    }
   }
   // A single dense run.
   Array(Region& region, const Place& place, std::int64_t length)
@@ -121,7 +123,7 @@ class Array {
         const std::vector<T>& values)
       : Array(region, place, rows, length, layout) {
     for (std::int64_t i = 0; i < rows_; ++i) {
-      std::memcpy(row(i), values.data() + i * length_, row_bytes());
+      std::memcpy(static_cast<void*>(row(i)), values.data() + i * length_, row_bytes());
     }
   }
   Array(Region& region, const Place& place, const std::vector<T>& values)

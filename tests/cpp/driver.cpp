@@ -17,7 +17,6 @@
 #include <new>
 
 #include "harness.h"
-#include "registry.h"
 
 namespace normdrop::driver {
 namespace {
@@ -52,15 +51,6 @@ bool parse(int count, char** words, Options* options) {
   return true;
 }
 
-std::vector<Group> all_groups() {
-  std::vector<Group> all;
-  for (const auto& groups :
-       {layer_norm_groups(), batch_norm_groups(), dropout_groups(), copy_groups()}) {
-    all.insert(all.end(), groups.begin(), groups.end());
-  }
-  return all;
-}
-
 // Runs a group and prints its line.
 Counts run(const Group& group, const std::string& name, const Context& context) {
   using Clock = std::chrono::steady_clock;
@@ -73,7 +63,7 @@ Counts run(const Group& group, const std::string& name, const Context& context) 
                 name.c_str());
     return counts();
   } catch (const std::exception& error) {
-    Case("(between cases)").fail("threw %s", error.what());
+    fail_last_case(error.what());
   }
   const std::chrono::duration<double> seconds = Clock::now() - start;
   std::printf("%-52s %8lld passed %6lld failed %7.2f s\n", name.c_str(),
@@ -85,15 +75,15 @@ Counts run(const Group& group, const std::string& name, const Context& context) 
 
 int run_all(const Options& options) {
   Counts total;
-  for (const Backend& backend : built_backends()) {
+  for (const Target& target : targets()) {
     for (const Group& group : all_groups()) {
-      const std::string name = group.name + "/" + backend.name;
-      if (!backend.usable() || !options.keeps(name)) continue;
+      const std::string name = group.name + "/" + target.name;
+      if (!options.keeps(name)) continue;
       if (options.list) {
         std::printf("%s\n", name.c_str());
         continue;
       }
-      const Counts of_group = run(group, name, {*backend.table, options.quick});
+      const Counts of_group = run(group, name, {target.table, target.device, options.quick});
       total.passed += of_group.passed;
       total.failed += of_group.failed;
     }
