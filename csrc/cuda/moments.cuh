@@ -107,7 +107,7 @@ __device__ __forceinline__ Normaliser normaliser_of(const Moments& m, double eps
   n.scale = m.scale;
   if (!is_finite(m.sum_of_squares) || !is_finite(m.sum.high)) {
     const double nan = double_of(std::uint64_t{0x7ff8000000000000u});
-    n.mean.low = 0.0;
+    n.mean = {m.sum.high / m.count, 0.0};  // of an infinity: itself, as divide() does not give it
     n.inv_std = {nan, 0.0};
     n.var = nan;
     return n;
