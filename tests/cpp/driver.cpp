@@ -2,10 +2,10 @@
 // buffers.h for the memory, variants.h for the ways in which one call is made, and the *_cases.cpp
 // of an operation for its shapes.
 //
-//   normdrop_driver [--quick] [--only TEXT]... [--list]
+//   normdrop_driver [--quick] [--stop] [--only TEXT]... [--list]
 //
-// --only keeps the groups whose name holds TEXT; given several times, all of them. --list prints
-// the names and runs nothing. Exit status: 0 all passed, 1 some failed, 2 wrong usage.
+// --only keeps the groups whose name holds TEXT; given several times, all of them. --stop ends after
+// the first group that fails. --list prints the names and runs nothing. Exit status: 0 all passed, 1 some failed, 2 wrong usage.
 #if defined(__GLIBC__) || defined(__linux__)
 #include <malloc.h>
 #endif
@@ -24,6 +24,7 @@ namespace {
 struct Options {
   bool list = false;
   bool quick = false;
+  bool stop = false;
   std::vector<std::string> only;
 
   bool keeps(const std::string& name) const {
@@ -41,10 +42,12 @@ bool parse(int count, char** words, Options* options) {
       options->list = true;
     } else if (word == "--quick") {
       options->quick = true;
+    } else if (word == "--stop") {
+      options->stop = true;
     } else if (word == "--only" && i + 1 < count) {
       options->only.push_back(words[++i]);
     } else {
-      std::fprintf(stderr, "usage: %s [--quick] [--only TEXT]... [--list]\n", words[0]);
+      std::fprintf(stderr, "usage: %s [--quick] [--stop] [--only TEXT]... [--list]\n", words[0]);
       return false;
     }
   }
@@ -78,7 +81,7 @@ int run_all(const Options& options) {
   for (const Target& target : targets()) {
     for (const Group& group : all_groups()) {
       const std::string name = group.name + "/" + target.name;
-      if (!options.keeps(name)) continue;
+      if (!options.keeps(name) || (options.stop && total.failed > 0)) continue;
       if (options.list) {
         std::printf("%s\n", name.c_str());
         continue;

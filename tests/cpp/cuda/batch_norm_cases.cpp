@@ -23,7 +23,9 @@ void run_shapes(const Context& context, const std::vector<Shape>& shapes, std::i
 template <class T>
 std::vector<Shape> runs() {
   const std::int64_t chunk = 256 * forward_elements<T>;
-  return {{1, 1, 2},
+  return {{3, 4, 9},
+          {3, 7, 9},
+          {1, 1, 2},
           {1, 3, 5},
           {5, 2, 7},
           {4, 3, 16},
