@@ -21,7 +21,7 @@ MUTANTS = [
         "block_reduce.cuh",
         "    __syncthreads();\n    value = slots[0];",
         "    value = slots[0];",
-        "layer_norm_forward/rows/",
+        "layer_norm_forward/rows/float32/",
         "warps read each other's slots before they are written",
     ),
     Mutant(
@@ -29,7 +29,7 @@ MUTANTS = [
         "columns.cuh",
         "    shared[threadIdx.x] = value[j];\n    __syncthreads();\n",
         "    shared[threadIdx.x] = value[j];\n",
-        "batch_norm_forward/columns/",
+        "batch_norm_forward/columns/float32/",
         "the first warp reads rows that are not written yet",
     ),
     Mutant(
@@ -37,7 +37,7 @@ MUTANTS = [
         "columns.cuh",
         "    if (j > 0) __syncthreads();\n",
         "",
-        "batch_norm_forward/columns/",
+        "batch_norm_forward/columns/float32/",
         "the next column of a pack overwrites what the first warp still reads",
     ),
     Mutant(
@@ -45,7 +45,7 @@ MUTANTS = [
         "layer_norm_backward_rows.cuh",
         "    turn = 1 - turn;\n",
         "    turn = 0;\n",
-        "layer_norm_backward/slots/",
+        "layer_norm_backward/slots/float32/",
         "the next row overwrites the sums that other warps still read",
     ),
     Mutant(
@@ -53,7 +53,7 @@ MUTANTS = [
         "layer_norm_rows.cuh",
         "  cluster_sync();  // no block may end while another still reads its part\n",
         "",
-        "layer_norm_forward/clusters/",
+        "layer_norm_forward/clusters/float32/",
         "a block ends while others read its shared memory",
     ),
     Mutant(
@@ -62,7 +62,7 @@ MUTANTS = [
         "  if (a.parts > 1) cluster_sync();  "
         "// no block may end while another still reads its part\n",
         "",
-        "layer_norm_backward/clusters/",
+        "layer_norm_backward/clusters/float32/",
         "a block ends while others read its shared memory",
     ),
     Mutant(
@@ -70,7 +70,7 @@ MUTANTS = [
         "clusters.cuh",
         "  cluster_sync();\n  const auto lane",
         "  const auto lane",
-        "layer_norm_forward/clusters/",
+        "layer_norm_forward/clusters/float32/",
         "blocks read each other's part before it is written",
     ),
     Mutant(
@@ -78,7 +78,7 @@ MUTANTS = [
         "layer_norm_backward_rows.cuh",
         "          if (k + j > 0) __syncthreads();\n",
         "",
-        "layer_norm_backward/rows/",
+        "layer_norm_backward/rows/float32/",
         "the next column overwrites the sums that the first group still reads",
     ),
     # Indices.
@@ -87,7 +87,7 @@ MUTANTS = [
         "layer_norm_rows.cuh",
         "load_pack<T, unit, true>(x + column(k), aligned)",
         "load_pack<T, unit, true>(x + column(k) + 1, aligned)",
-        "layer_norm_forward/rows/",
+        "layer_norm_forward/rows/float32/",
         "elements are those of the next column",
     ),
     Mutant(
@@ -95,7 +95,7 @@ MUTANTS = [
         "layer_norm_rows.cuh",
         "store_pack<T, unit>(y + column(k), pack[k], a.aligned);",
         "store_pack<T, unit>(y + column(k) + 1, pack[k], a.aligned);",
-        "layer_norm_forward/rows/",
+        "layer_norm_forward/rows/float32/",
         "results go to the next column",
     ),
     Mutant(
@@ -103,7 +103,7 @@ MUTANTS = [
         "layer_norm_rows.cuh",
         "valid[k] = column(k) < length;",
         "valid[k] = column(k) <= length;",
-        "layer_norm_forward/rows/",
+        "layer_norm_forward/rows/float32/",
         "a pack behind the row counts",
     ),
     Mutant(
@@ -111,7 +111,7 @@ MUTANTS = [
         "runs.cuh",
         "valid[k] = i < chunk.elements;",
         "valid[k] = i <= chunk.elements;",
-        "batch_norm_forward/runs/",
+        "batch_norm_forward/runs/float32/",
         "a pack behind the chunk counts",
     ),
     Mutant(
@@ -119,7 +119,7 @@ MUTANTS = [
         "layer_norm_backward_rows.cuh",
         "valid_[k] = column(k) < a.length;",
         "valid_[k] = column(k) <= a.length;",
-        "layer_norm_backward/rows/",
+        "layer_norm_backward/rows/float32/",
         "a pack behind the row counts and is written",
     ),
     Mutant(
@@ -127,7 +127,7 @@ MUTANTS = [
         "runs.cuh",
         "first_run = slot / plan.chunks_per_run * plan.runs_per_chunk;",
         "first_run = slot / plan.chunks_per_run;",
-        "batch_norm_forward/runs/",
+        "batch_norm_forward/runs/float32/",
         "chunks of several runs overlap",
     ),
     Mutant(
@@ -135,7 +135,7 @@ MUTANTS = [
         "runs.cuh",
         "begin = slot % plan.chunks_per_run * plan.length_per_chunk;",
         "begin = slot % plan.chunks_per_run * (plan.length_per_chunk - 1);",
-        "batch_norm_forward/runs/",
+        "batch_norm_forward/runs/float32/",
         "chunks of one run overlap",
     ),
     Mutant(
@@ -143,7 +143,7 @@ MUTANTS = [
         "columns.cuh",
         "? plan.rows : begin + plan.rows_per_slot;",
         "? plan.rows : begin + plan.rows_per_slot - 1;",
-        "batch_norm_forward/columns/",
+        "batch_norm_forward/columns/float32/",
         "every slot but the last lacks a row",
     ),
     Mutant(
@@ -151,7 +151,7 @@ MUTANTS = [
         "layer_norm_rows.cuh",
         "RowElements<T, unit, threads> elements(a.x + row * a.x_stride,",
         "RowElements<T, unit, threads> elements(a.x + static_cast<int>(row * a.x_stride),",
-        "layer_norm_forward/far/",
+        "layer_norm_forward/far/float32/",
         "rows beyond 2^31 elements are elsewhere",
     ),
     Mutant(
@@ -159,7 +159,7 @@ MUTANTS = [
         "runs.cuh",
         "    return i * first + j * second + k * third;",
         "    return i * first + static_cast<int>(j * second) + k * third;",
-        "batch_norm_backward/far/",
+        "batch_norm_backward/far/float32/",
         "batch indices beyond 2^31 elements are elsewhere",
     ),
     # Reductions.
@@ -168,7 +168,7 @@ MUTANTS = [
         "merge.cuh",
         "std::int64_t slot = warp_in_block();",
         "std::int64_t slot = warp_in_block() + 1;",
-        "batch_norm_forward/columns/",
+        "batch_norm_forward/columns/float32/",
         "the first slot does not count",
     ),
     Mutant(
@@ -176,7 +176,7 @@ MUTANTS = [
         "merge.cuh",
         "slot < layout.slots; slot += warp_threads",
         "slot < layout.slots - 1; slot += warp_threads",
-        "batch_norm_forward/runs/",
+        "batch_norm_forward/runs/float32/",
         "the last slot does not count",
     ),
     Mutant(
@@ -184,7 +184,7 @@ MUTANTS = [
         "block_reduce.cuh",
         "    return ((1u << width) - 1u) << (lane_in_warp() / width * width);",
         "    return 0xffffffffu;",
-        "layer_norm_forward/rows/",
+        "layer_norm_forward/rows/float32/",
         "a group of lanes waits for others, which may have returned",
     ),
     Mutant(
@@ -192,7 +192,7 @@ MUTANTS = [
         "layer_norm_backward_rows.cuh",
         "for (int g = 1; threadIdx.x < threads && g < groups; ++g) {",
         "for (int g = 2; threadIdx.x < threads && g < groups; ++g) {",
-        "layer_norm_backward/rows/",
+        "layer_norm_backward/rows/float32/",
         "rows of a block do not reach the parameters' gradients",
     ),
     # Arithmetic and arguments.
@@ -203,7 +203,7 @@ MUTANTS = [
         "                                parameter_of<T>(a.bias, a.parameter_dtype),\n",
         "                                parameter_of<T>(a.bias, a.parameter_dtype),\n"
         "                                parameter_of<T>(a.weight, a.parameter_dtype),\n",
-        "layer_norm_forward/rows/",
+        "layer_norm_forward/rows/float32/",
         "each is taken for the other",
     ),
     Mutant(
@@ -211,7 +211,7 @@ MUTANTS = [
         "moments.cuh",
         "    n.inv_std = inverse_sqrt({sum.high, sum.low + var.low});",
         "    n.inv_std = {1.0 / (sqrt(var.high) + scaled_eps), sum.low * 0.0};",
-        "layer_norm_forward/rows/",
+        "layer_norm_forward/rows/float32/",
         "1 / (std + eps)",
     ),
     Mutant(
@@ -219,7 +219,7 @@ MUTANTS = [
         "moments.cuh",
         "    n.mean = {m.sum.high / m.count, 0.0};",
         "    n.mean = {nan, 0.0};",
-        "batch_norm_forward/edges/",
+        "batch_norm_forward/edges/float32/",
         "the mean of an infinity is reported as NaN",
     ),
     Mutant(
@@ -227,7 +227,7 @@ MUTANTS = [
         "kernels/batch_norm_backward.cu",
         "a_.frozen ? 0.0 : 1.0 / count};",
         "1.0 / count};",
-        "batch_norm_backward/runs/",
+        "batch_norm_backward/runs/float32/",
         "constant statistics get gradients",
     ),
     Mutant(
@@ -244,7 +244,7 @@ MUTANTS = [
         "vector_access.cuh",
         "  if (elements > 1 && aligned) {\n    using Whole",
         "  if (elements > 1) {\n    using Whole",
-        "layer_norm_forward/rows/",
+        "layer_norm_forward/rows/float32/",
         "a vector is read from an address that is none of a vector",
     ),
     Mutant(
@@ -252,7 +252,7 @@ MUTANTS = [
         "kernels/norm_forward.cu",
         "scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);",
         "scratch<Moments, Normaliser>(a.stream, blocks - 1, plan.groups);",
-        "batch_norm_forward/runs/",
+        "batch_norm_forward/runs/float32/",
         "the last slot lies where the normalisers begin",
     ),
     Mutant(
@@ -260,7 +260,7 @@ MUTANTS = [
         "kernels/norm_forward.cu",
         "scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);",
         "scratch<Moments, Normaliser>(a.stream, blocks, plan.groups - 1);",
-        "batch_norm_forward/runs/",
+        "batch_norm_forward/runs/float32/",
         "the last normaliser lies behind the workspace",
     ),
     Mutant(
@@ -285,7 +285,7 @@ MUTANTS = [
         "kernels/dropout.cu",
         "element = result(element, words.word[word]);",
         "element = result(element, words.word[0]);",
-        "dropout/counts/",
+        "dropout/counts/float32/",
         "four elements share one draw",
     ),
     Mutant(
@@ -293,7 +293,7 @@ MUTANTS = [
         "kernels/dropout.cu",
         "(first_index + static_cast<std::uint64_t>(begin)) / words_per_block;",
         "first_index / words_per_block + threadIdx.x * (group_elements<T> / words_per_block);",
-        "dropout/counts/",
+        "dropout/counts/float32/",
         "the mask repeats from block to block of threads",
     ),
     Mutant(
@@ -301,7 +301,7 @@ MUTANTS = [
         "kernels/dropout.cu",
         "                         static_cast<std::uint32_t>(seed >> 32));",
         "                         0u);",
-        "dropout/counts/",
+        "dropout/counts/float32/",
         "seeds that differ above 32 bits give one mask",
     ),
     Mutant(
@@ -309,7 +309,7 @@ MUTANTS = [
         "kernels/dropout.cu",
         "static_cast<std::uint32_t>(call), static_cast<std::uint32_t>(call >> 32)}};",
         "static_cast<std::uint32_t>(call), 0u}};",
-        "dropout/counts/",
+        "dropout/counts/float32/",
         "calls that differ above 32 bits give one mask",
     ),
     Mutant(
@@ -317,7 +317,7 @@ MUTANTS = [
         "kernels/dropout.cu",
         "static_cast<std::uint32_t>(block >> 32),",
         "0u,",
-        "dropout/counts/",
+        "dropout/counts/float32/",
         "the mask repeats after 2^34 elements",
     ),
     Mutant(
@@ -325,7 +325,7 @@ MUTANTS = [
         "kernels/dropout.cu",
         "seed(device_draw != nullptr ? device_draw[0] : draw.seed)",
         "seed(draw.seed)",
-        "dropout/counts/",
+        "dropout/counts/float32/",
         "a replayed graph draws the same mask again",
     ),
     Mutant(

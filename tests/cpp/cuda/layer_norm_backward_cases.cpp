@@ -86,8 +86,8 @@ void runs(const Context& context) {
 
 template <class T, class P>
 void columns(const Context& context) {
-  std::vector<Shape> shapes{{1, 2100, 2}, {5, 1, 3}, {1, 2, 2}, {2, 3, 9000}, {3, 2, 8200}};
-  for (const std::int64_t reduced : {3, 8, 127, 256, 257, 600}) {
+  std::vector<Shape> shapes{{5, 1, 3}, {1, 2, 2}, {2, 3, 9000}, {3, 2, 8200}};
+  for (const std::int64_t reduced : {3, 127, 257}) {
     shapes.push_back({2, reduced, 3});
     shapes.push_back({1, reduced, 33});
     shapes.push_back({2, reduced, 4});
@@ -109,7 +109,7 @@ void many(const Context& context) {
     Backward<T, P> problem(shape, Data::ordinary, true, false);
     run(context, memory, problem, variants[static_cast<std::size_t>(shape.outer % 4 / 3)]);
   }
-  // More rows of a column than its slots have by themselves. Parameters would have a block each.
+  // More rows of a column than its slots have by themselves. Parameters would take a block for each.
   Backward<T, P> long_columns({1, 66001, 2}, Data::ordinary, true, false);
   Variant no_parameters = variants.front();
   no_parameters.outputs = 0;
