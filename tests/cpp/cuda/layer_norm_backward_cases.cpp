@@ -77,7 +77,7 @@ void clusters(const Context& context) {
 template <class T, class P>
 void runs(const Context& context) {
   const std::int64_t part = 512 * backward_elements<T>;
-  run_shapes<T, P>(context, {{1, 16 * part + 1, 1}, {2, 17 * part, 1}});
+  run_shapes<T, P>(context, {{1, 16 * part + vector_of<T>, 1}, {2, 17 * part, 1}});
   const WithoutClusters other_card;
   std::vector<Shape> shapes = long_rows<T, P>();
   shapes.push_back({270, part + 4, 1});  // two slots of rows
