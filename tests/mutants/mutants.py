@@ -223,12 +223,12 @@ MUTANTS = [
         "the mean of an infinity is reported as NaN",
     ),
     Mutant(
-        "frozen_ignored",
-        "kernels/batch_norm_backward.cu",
-        "a_.frozen ? 0.0 : 1.0 / count};",
-        "1.0 / count};",
+        "weight_not_in_the_gradient",
+        "merge.cuh",
+        "inv_std * static_cast<double>(a.factor_weight.at(group, 1))};",
+        "inv_std};",
         "batch_norm_backward/runs/float32/",
-        "constant statistics get gradients",
+        "grad_x of a channel lacks the weight",
     ),
     Mutant(
         "variance_not_corrected",
