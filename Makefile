@@ -15,10 +15,12 @@ CUDA_ARCHITECTURES ?= 90-real
 EMULATED_OPTIONS := $(BUILD_OPTIONS) --config-settings=cmake.define.NORMDROP_CUDA_EMULATION=ON \
 	--config-settings=cmake.define.NORMDROP_WARNINGS_AS_ERRORS=ON \
 	--config-settings='cmake.define.CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)'
+comma := ,
 # Which part of the check on a GPU: i/n, n at most 7. It uses PYTHON as it is, without a network.
 PART ?= 1/1
 
-.PHONY: help demo test lint format test-sanitize test-cuda-emulated test-mutants gpu-check bench \
+.PHONY: help demo test lint format test-sanitize test-sanitize-cpu test-sanitize-cuda-emulated \
+	test-sanitize-thread test-cuda-emulated test-mutants gpu-check bench \
 	time-cuda-build clean
 
 help:
@@ -26,7 +28,7 @@ help:
 	@echo "make test           build, install into $(VENV) and run the tests"
 	@echo "make lint           formatting, linting and types"
 	@echo "make format         format the sources in place"
-	@echo "make test-sanitize  the C++ driver under AddressSanitizer and UBSan"
+	@echo "make test-sanitize  the C++ drivers, of the CPU and of the emulated GPU, under sanitizers"
 	@echo "make test-cuda-emulated  the CUDA kernels on the CPU; CUDA=ON compiles them by nvcc as well"
 	@echo "make test-mutants   whether the tests notice errors put into the sources"
 	@echo "make gpu-check      build for this GPU, test, time; PART=1/7 .. 7/7: within 8 minutes each"
@@ -68,12 +70,39 @@ format: $(VENV)/lint.stamp
 	$(BIN)/ruff check --fix python tests bench examples
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
-test-sanitize: $(VENV)/test.stamp
-	$(BIN)/cmake -S . -B build/driver-sanitized -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
-		-DNORMDROP_BUILD_DRIVER=ON -DNORMDROP_SANITIZE=address,undefined -DNORMDROP_CUDA=OFF
-	$(BIN)/cmake --build build/driver-sanitized
+# The orders in which the emulated GPU runs its threads, and what is built for it.
+EMULATION_ORDERS := forward reverse priority:1 priority:2 priority:3
+EMULATED_TESTS := normdrop_cuda_driver normdrop_emulation_tests
+# Of the emulation's own cases, those that do not go astray in memory on purpose.
+EMULATION_CASES := right/ large/ wrong/barrier wrong/deadlock wrong/launch wrong/mask wrong/order \
+	wrong/read_ wrong/streams wrong/sum_row
+configure_driver = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	-DNORMDROP_BUILD_DRIVER=ON -DNORMDROP_CUDA=OFF -DNORMDROP_CUDA_EMULATION=ON -DNORMDROP_SANITIZE=$(2)
+
+test-sanitize: test-sanitize-cpu test-sanitize-cuda-emulated test-sanitize-thread
+
+test-sanitize-cpu: $(VENV)/test.stamp
+	$(call configure_driver,build/driver-sanitized,address$(comma)undefined)
+	$(BIN)/cmake --build build/driver-sanitized --target normdrop_driver
 	build/driver-sanitized/normdrop_driver --list | sed 's|.*/|/|' | sort -u | \
 		OMP_WAIT_POLICY=passive xargs -P 2 -I BACKEND build/driver-sanitized/normdrop_driver --only BACKEND
+
+test-sanitize-cuda-emulated: $(VENV)/test.stamp
+	$(call configure_driver,build/driver-sanitized,address$(comma)undefined)
+	$(BIN)/cmake --build build/driver-sanitized --target $(EMULATED_TESTS)
+	printf '%s\n' $(EMULATION_ORDERS) | xargs -P 2 -I ORDER env NORMDROP_EMULATION_ORDER=ORDER \
+		build/driver-sanitized/tests/cpp/cuda/normdrop_cuda_driver --quick
+	printf '%s\n' $(EMULATION_ORDERS) | xargs -P 2 -I ORDER env NORMDROP_EMULATION_ORDER=ORDER \
+		build/driver-sanitized/tests/cpp/emulation/normdrop_emulation_tests $(EMULATION_CASES)
+
+# A race shows in every order. Half types take the ways of float32, float64 has more reductions.
+test-sanitize-thread: $(VENV)/test.stamp
+	$(call configure_driver,build/driver-thread,thread)
+	$(BIN)/cmake --build build/driver-thread --target $(EMULATED_TESTS)
+	build/driver-thread/tests/cpp/cuda/normdrop_cuda_driver --list | grep -v -e float16 -e /largest- | \
+		TSAN_OPTIONS=atexit_sleep_ms=0 xargs -P 2 -I GROUP \
+		build/driver-thread/tests/cpp/cuda/normdrop_cuda_driver --quick --only GROUP
+	TSAN_OPTIONS=atexit_sleep_ms=0 build/driver-thread/tests/cpp/emulation/normdrop_emulation_tests right/
 
 $(EMULATED_BIN)/python:
 	$(PYTHON) -m venv $(EMULATED_VENV)

@@ -1,130 +1,13 @@
 // Batch norm, forward, inference and backward, on every short length along each of its three
 // dimensions and around the limits of tuning.h.
-#include "cpu/parallel.h"
+#include "batch_norm_calls.h"
 #include "cpu/tuning.h"
-#include "norm_arrays.h"
 
 namespace normdrop::driver {
 namespace {
 
 namespace tuning = cpu::tuning;
-
-template <class T>
-struct Forward : ForwardProblem<T, BatchNormSlices> {
-  using ForwardProblem<T, BatchNormSlices>::ForwardProblem;
-};
-template <class T>
-using Backward = BackwardProblem<T, BatchNormSlices>;
-
-// The inference form at the statistics of the data, which are inputs here: a variance beyond the
-// range of a double is infinite, one below it is 0.
-template <class T>
-struct Inference : Forward<T> {
-  Inference(const Shape& shape, Data data, bool has_weight, bool has_bias)
-      : Forward<T>(shape, data, has_weight, has_bias),
-        running_mean(this->mean.values),
-        running_var(this->var.values) {
-    for (std::int64_t c = 0; c < shape.middle; ++c) {
-      const auto i = static_cast<std::size_t>(c);
-      const double var = running_var[i];
-      normalise(this->x, this->parameters.weight, this->parameters.bias, this->slices, c,
-                {running_mean[i], var, 1.0 / std::sqrt(var + this->eps)}, &this->y.values);
-    }
-  }
-  std::vector<double> running_mean;
-  std::vector<double> running_var;
-};
-
-template <class T>
-void run(const OpTable& table, Memory& memory, Forward<T>& problem, const Variant& variant) {
-  Case one("batch_norm_forward %s; %s", problem.text().c_str(), variant.text().c_str());
-  const Shape& shape = problem.slices.shape;
-  const Placement placement(memory, variant);
-  ForwardArrays<T> arrays(placement, problem, variant);
-  Array<double> mean = placement.run<double>(4, shape.middle);
-  Array<double> var = placement.run<double>(5, shape.middle);
-  Array<double> inv_std = placement.run<double>(6, shape.middle);
-  cpu::set_thread_count(variant.threads);
-  table.batch_norm_forward({
-      .dtype = dtype_of<T>,
-      .parameter_dtype = dtype_of<T>,
-      .batch = shape.outer,
-      .channels = shape.middle,
-      .inner = shape.inner,
-      .x_batch_stride = arrays.x.stride(),
-      .y_batch_stride = arrays.y().stride(),
-      .eps = problem.eps,
-      .x = arrays.x.data(),
-      .weight = arrays.weight(),
-      .bias = arrays.bias(),
-      .y = arrays.y().data(),
-      .mean = mean.data(),
-      .var = var.data(),
-      .inv_std = inv_std.data(),
-  });
-  arrays.check(one, problem);
-  problem.mean.check(one, "mean", mean, tolerance<double>);
-  problem.var.check(one, "var", var, tolerance<double>);
-  problem.inv_std.check(one, "inv_std", inv_std, tolerance<double>);
-}
-
-template <class T>
-void run(const OpTable& table, Memory& memory, Inference<T>& problem, const Variant& variant) {
-  Case one("batch_norm_inference %s; %s", problem.text().c_str(), variant.text().c_str());
-  const Shape& shape = problem.slices.shape;
-  const Placement placement(memory, variant);
-  ForwardArrays<T> arrays(placement, problem, variant);
-  Array<double> mean = placement.run(4, problem.running_mean);
-  Array<double> var = placement.run(5, problem.running_var);
-  cpu::set_thread_count(variant.threads);
-  table.batch_norm_inference({
-      .dtype = dtype_of<T>,
-      .parameter_dtype = dtype_of<T>,
-      .batch = shape.outer,
-      .channels = shape.middle,
-      .inner = shape.inner,
-      .x_batch_stride = arrays.x.stride(),
-      .y_batch_stride = arrays.y().stride(),
-      .eps = problem.eps,
-      .x = arrays.x.data(),
-      .mean = mean.data(),
-      .var = var.data(),
-      .weight = arrays.weight(),
-      .bias = arrays.bias(),
-      .y = arrays.y().data(),
-  });
-  arrays.check(one, problem);
-  mean.check_unchanged(one, "mean", problem.running_mean);
-  var.check_unchanged(one, "var", problem.running_var);
-}
-
-template <class T>
-void run(const OpTable& table, Memory& memory, Backward<T>& problem, const Variant& variant) {
-  Case one("batch_norm_backward %s; %s", problem.text().c_str(), variant.text().c_str());
-  const Shape& shape = problem.slices.shape;
-  BackwardArrays<T> arrays(Placement(memory, variant), problem, variant);
-  cpu::set_thread_count(variant.threads);
-  table.batch_norm_backward({
-      .dtype = dtype_of<T>,
-      .parameter_dtype = dtype_of<T>,
-      .frozen = problem.frozen,
-      .batch = shape.outer,
-      .channels = shape.middle,
-      .inner = shape.inner,
-      .grad_output_batch_stride = arrays.grad_output.stride(),
-      .x_batch_stride = arrays.x.stride(),
-      .grad_x_batch_stride = arrays.grad_x().stride(),
-      .grad_output = arrays.grad_output.data(),
-      .x = arrays.x.data(),
-      .mean = arrays.mean.data(),
-      .inv_std = arrays.inv_std.data(),
-      .weight = arrays.weight(),
-      .grad_x = arrays.grad_x().data(),
-      .grad_weight = arrays.grad_weight(),
-      .grad_bias = arrays.grad_bias(),
-  });
-  arrays.check(one, problem);
-}
+using namespace batch_norm;
 
 // The forward passes are never called for nothing, the backward pass is.
 std::vector<Shape> short_shapes(std::int64_t shortest) {
@@ -169,7 +52,7 @@ void run_short(const Context& context) {
         Problem problem(shape, data, p % 2 == 0, p / 2 == 0);
         const bool all = !context.quick && data == Data::ordinary;
         for (const Variant& v : all ? every : variants.some(1, 1)) {
-          run(context.table, memory, problem, v);
+          run(context, memory, problem, v);
         }
       }
     }
@@ -187,7 +70,7 @@ void backward_short(const Context& context) {
         Backward<T> problem(shape, data, p % 2 == 0, p / 2 == 0);
         const bool all = !context.quick && data == Data::ordinary;
         for (const Variant& v : all ? every : variants.some(1, 1)) {
-          run(context.table, memory, problem, v);
+          run(context, memory, problem, v);
         }
       }
     }
@@ -204,7 +87,7 @@ void run_limits(const Context& context) {
     const Data data = turn % 3 == 0 ? Data::extreme : Data::ordinary;
     Problem problem(shape, data, parameters % 2 == 0, parameters / 2 == 0);
     for (const Variant& v : variants.some(1, context.quick ? 1 : 4)) {
-      run(context.table, memory, problem, v);
+      run(context, memory, problem, v);
     }
   }
 }
@@ -218,7 +101,7 @@ void backward_limits(const Context& context) {
     const Data data = turn++ % 3 == 0 ? Data::far_from_zero : Data::ordinary;
     Backward<T> problem(shape, data, turn % 2 == 0, turn % 5 == 0);
     for (const Variant& v : variants.some(1, context.quick ? 1 : 4)) {
-      run(context.table, memory, problem, v);
+      run(context, memory, problem, v);
     }
   }
 }
@@ -230,7 +113,7 @@ void run_far(const Context& context) {
   for (const Shape& shape : {Shape{6, 37, 1}, Shape{5, 3, 13}, Shape{5, 40, 2}}) {
     Problem problem(shape, Data::ordinary, true, true);
     for (const Variant& v : variants.far(shape.row_length())) {
-      run(context.table, memory, problem, v);
+      run(context, memory, problem, v);
     }
   }
 }
@@ -243,7 +126,7 @@ void backward_far(const Context& context) {
     for (const Data data : {Data::ordinary, Data::far_from_zero}) {
       Backward<T> problem(shape, data, true, false);
       for (const Variant& v : variants.far(shape.row_length())) {
-        run(context.table, memory, problem, v);
+        run(context, memory, problem, v);
       }
     }
   }
@@ -259,7 +142,7 @@ void run_streamed(const Context& context) {
   const std::int64_t elements = tuning::streamed_output_bytes / std::int64_t{sizeof(T)};
   const auto run_all = [&](const Shape& shape, Data data, std::int64_t gap) {
     Problem problem(shape, data, gap == 0, false);
-    for (const Variant& v : variants.streamed(gap)) run(context.table, memory, problem, v);
+    for (const Variant& v : variants.streamed(gap)) run(context, memory, problem, v);
   };
   run_all({elements / 1024 + 1, 1024, 1}, Data::ordinary, 0);
   run_all({elements / (64 * 784) + 1, 64, 784}, Data::ordinary, 0);

@@ -21,8 +21,8 @@ std::int64_t page_bytes() {
   return bytes;
 }
 
-bool all_canaries(const char* begin, std::int64_t bytes) {
-  static const std::vector<char> expected(canary_bytes, canary_byte);
+bool all_canaries(const char* begin, std::int64_t bytes, int canary) {
+  const std::vector<char> expected(canary_bytes, static_cast<char>(canary));
   for (std::int64_t i = 0; i < bytes; i += canary_bytes) {
     const std::int64_t part = std::min(bytes - i, canary_bytes);
     if (std::memcmp(begin + i, expected.data(), static_cast<std::size_t>(part)) != 0) return false;
@@ -84,13 +84,14 @@ char* Region::take(const Place& place, std::int64_t bytes) {
 Canaries::Canaries(const Place& place, char* begin, std::int64_t row_bytes, std::int64_t gap_bytes,
                    std::int64_t rows)
     : begin_(begin),
+      canary_(place.canary),
       front_bytes_(place.kind == Place::begins_at_guard ? 0 : canary_bytes),
       back_bytes_(place.kind == Place::ends_at_guard ? 0 : canary_bytes),
       row_bytes_(row_bytes),
       gap_bytes_(gap_bytes),
       rows_(rows) {
-  for_each_part([](char* part, std::int64_t bytes) {
-    std::memset(part, canary_byte, static_cast<std::size_t>(bytes));
+  for_each_part([this](char* part, std::int64_t bytes) {
+    std::memset(part, canary_, static_cast<std::size_t>(bytes));
     forbid(part, static_cast<std::size_t>(bytes));
     return true;
   });
@@ -102,7 +103,7 @@ bool Canaries::intact() {
   unwatch();
   bool intact = true;
   for_each_part([&](char* part, std::int64_t bytes) {
-    intact = intact && all_canaries(part, bytes);
+    intact = intact && all_canaries(part, bytes, canary_);
     return intact;
   });
   return intact;

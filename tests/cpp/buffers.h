@@ -19,20 +19,22 @@
 namespace normdrop::driver {
 
 // As a float or a double a finite, huge number: one that is read spoils every result it reaches.
+// Every other argument has the number below it, so that a copied canary shows too.
 inline constexpr int canary_byte = 0x7E;
-// A NaN that no computation gives.
-inline constexpr int unwritten_byte = 0xFF;
+// A finite, huge number of every dtype: no NaN, because kernels may write any NaN where one belongs.
+inline constexpr int unwritten_byte = 0xF7;
 inline constexpr std::int64_t canary_bytes = 1024;
 
 struct Place {
   enum Kind { ends_at_guard, begins_at_guard, at_offset } kind;
   std::int64_t offset_bytes;
+  int canary = canary_byte;
 
   // Every argument of a call gets an offset of its own, a multiple of its items' size; `which` 0
   // keeps the one given.
   Place of_argument(int which, std::int64_t item_bytes) const {
     const std::int64_t items = offset_bytes / item_bytes + which * 5;
-    return {kind, items * item_bytes % 64};
+    return {kind, items * item_bytes % 64, canary_byte - which % 2};
   }
   const char* name() const;
 };
@@ -91,6 +93,7 @@ class Canaries {
   void unwatch();
 
   char* begin_;
+  int canary_;
   std::int64_t front_bytes_;
   std::int64_t back_bytes_;
   std::int64_t row_bytes_;
@@ -111,8 +114,9 @@ class Array {
         backwards_(layout.backwards),
         begin_(region.take(place, rows_ > 0 ? ((rows_ - 1) * pitch_ + length) * item : 0)),
         canaries_(place, begin_, length * item, layout.gap * item, rows_) {
-    for (std::int64_t i = 0; i < rows_; ++i)
+    for (std::int64_t i = 0; i < rows_; ++i) {
       std::memset(static_cast<void*>(row(i)), unwritten_byte, row_bytes());
+    }
   }
   // A single dense run.
   Array(Region& region, const Place& place, std::int64_t length)

@@ -2,10 +2,10 @@
 // buffers.h for the memory, variants.h for the ways in which one call is made, and the *_cases.cpp
 // of an operation for its shapes.
 //
-//   normdrop_driver [--quick] [--only TEXT]... [--list]
+//   normdrop_driver [--quick] [--stop] [--only TEXT]... [--list]
 //
-// --only keeps the groups whose name holds TEXT; given several times, all of them. --list prints
-// the names and runs nothing. Exit status: 0 all passed, 1 some failed, 2 wrong usage.
+// --only keeps the groups whose name holds TEXT; given several times, all of them. --stop ends after
+// the first group that fails. --list prints the names and runs nothing. Exit status: 0 all passed, 1 some failed, 2 wrong usage.
 #if defined(__GLIBC__) || defined(__linux__)
 #include <malloc.h>
 #endif
@@ -17,7 +17,6 @@
 #include <new>
 
 #include "harness.h"
-#include "registry.h"
 
 namespace normdrop::driver {
 namespace {
@@ -25,6 +24,7 @@ namespace {
 struct Options {
   bool list = false;
   bool quick = false;
+  bool stop = false;
   std::vector<std::string> only;
 
   bool keeps(const std::string& name) const {
@@ -42,23 +42,16 @@ bool parse(int count, char** words, Options* options) {
       options->list = true;
     } else if (word == "--quick") {
       options->quick = true;
+    } else if (word == "--stop") {
+      options->stop = true;
     } else if (word == "--only" && i + 1 < count) {
       options->only.push_back(words[++i]);
     } else {
-      std::fprintf(stderr, "usage: %s [--quick] [--only TEXT]... [--list]\n", words[0]);
+      std::fprintf(stderr, "usage: %s [--quick] [--stop] [--only TEXT]... [--list]\n", words[0]);
       return false;
     }
   }
   return true;
-}
-
-std::vector<Group> all_groups() {
-  std::vector<Group> all;
-  for (const auto& groups :
-       {layer_norm_groups(), batch_norm_groups(), dropout_groups(), copy_groups()}) {
-    all.insert(all.end(), groups.begin(), groups.end());
-  }
-  return all;
 }
 
 // Runs a group and prints its line.
@@ -73,7 +66,7 @@ Counts run(const Group& group, const std::string& name, const Context& context) 
                 name.c_str());
     return counts();
   } catch (const std::exception& error) {
-    Case("(between cases)").fail("threw %s", error.what());
+    fail_last_case(error.what());
   }
   const std::chrono::duration<double> seconds = Clock::now() - start;
   std::printf("%-52s %8lld passed %6lld failed %7.2f s\n", name.c_str(),
@@ -85,15 +78,15 @@ Counts run(const Group& group, const std::string& name, const Context& context) 
 
 int run_all(const Options& options) {
   Counts total;
-  for (const Backend& backend : built_backends()) {
+  for (const Target& target : targets()) {
     for (const Group& group : all_groups()) {
-      const std::string name = group.name + "/" + backend.name;
-      if (!backend.usable() || !options.keeps(name)) continue;
+      const std::string name = group.name + "/" + target.name;
+      if (!options.keeps(name) || (options.stop && total.failed > 0)) continue;
       if (options.list) {
         std::printf("%s\n", name.c_str());
         continue;
       }
-      const Counts of_group = run(group, name, {*backend.table, options.quick});
+      const Counts of_group = run(group, name, {target.table, target.device, options.quick});
       total.passed += of_group.passed;
       total.failed += of_group.failed;
     }

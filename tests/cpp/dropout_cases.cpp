@@ -1,92 +1,12 @@
 // Dropout and its mask: every short count, around the blocks that the words are made in, with
 // indices and calls beyond 32 bits. The results are exact.
-#include <cmath>
-
-#include "common/philox.h"
-#include "cpu/parallel.h"
 #include "cpu/tuning.h"
-#include "norm_arrays.h"
+#include "dropout_calls.h"
 
 namespace normdrop::driver {
 namespace {
 
-constexpr std::uint64_t two_32 = std::uint64_t{1} << 32;
-
-bool is_kept(const DropoutDraw& draw, std::int64_t i) {
-  const std::uint64_t index = draw.first_index + static_cast<std::uint64_t>(i);
-  const std::uint64_t block = index / 4;
-  const philox::Block words = philox::block(
-      {{static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
-        static_cast<std::uint32_t>(draw.call), static_cast<std::uint32_t>(draw.call >> 32)}},
-      static_cast<std::uint32_t>(draw.seed), static_cast<std::uint32_t>(draw.seed >> 32));
-  return words.word[index % 4] < draw.threshold;
-}
-
-std::string text(const DropoutDraw& draw, std::int64_t count) {
-  return "of " + std::to_string(count) + " from " + std::to_string(draw.first_index) +
-         ", threshold " + std::to_string(draw.threshold);
-}
-
-template <class T>
-struct Problem {
-  DropoutDraw draw;
-  double scale;
-  std::vector<T> x;
-  Expected<T> y;
-
-  Problem(std::int64_t count, const DropoutDraw& the_draw)
-      : draw(the_draw),
-        scale(draw.threshold == 0
-                  ? 0.0
-                  : static_cast<arithmetic<T>>(0x1p32 / static_cast<double>(draw.threshold))),
-        x(noise_values<T>(5, count)) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      T& value = x[static_cast<std::size_t>(i)];
-      if (i % 13 == 5) value = T(INFINITY);
-      const T product(static_cast<arithmetic<T>>(value) * static_cast<arithmetic<T>>(scale));
-      y.values.push_back(is_kept(draw, i) ? static_cast<double>(product) : 0.0);
-    }
-  }
-};
-
-template <class T>
-void run(const OpTable& table, Memory& memory, Problem<T>& problem, const Variant& variant) {
-  const auto count = static_cast<std::int64_t>(problem.x.size());
-  Case one("dropout %s; %s", text(problem.draw, count).c_str(), variant.text().c_str());
-  const Placement placement(memory, variant);
-  Array<T> x = placement.run(1, problem.x);
-  Array<T> apart = placement.run<T>(0, count);
-  Array<T>& y = variant.in_place ? x : apart;
-  cpu::set_thread_count(variant.threads);
-  table.dropout({
-      .dtype = dtype_of<T>,
-      .count = count,
-      .draw = problem.draw,
-      .scale = problem.scale,
-      .x = x.data(),
-      .y = y.data(),
-  });
-  problem.y.check(one, "y", y, 0.0);
-  if (!variant.in_place) x.check_unchanged(one, "x", problem.x);
-}
-
-struct KeepProblem {
-  DropoutDraw draw;
-  Expected<std::uint8_t> keep;
-
-  KeepProblem(std::int64_t count, const DropoutDraw& the_draw) : draw(the_draw) {
-    for (std::int64_t i = 0; i < count; ++i) keep.values.push_back(is_kept(draw, i) ? 1.0 : 0.0);
-  }
-};
-
-void run(const OpTable& table, Memory& memory, KeepProblem& problem, const Variant& variant) {
-  const auto count = static_cast<std::int64_t>(problem.keep.values.size());
-  Case one("dropout_keep %s; %s", text(problem.draw, count).c_str(), variant.text().c_str());
-  Array<std::uint8_t> keep = Placement(memory, variant).run<std::uint8_t>(0, count);
-  cpu::set_thread_count(variant.threads);
-  table.dropout_keep({.count = count, .draw = problem.draw, .keep = keep.data()});
-  problem.keep.check(one, "keep", keep, 0.0);
-}
+using namespace dropout;
 
 // Calls body(count, draw): every first index modulo 4, and where counters carry.
 template <class Body>
@@ -123,7 +43,7 @@ void run_short(const Context& context) {
   for_each_short_draw([&](std::int64_t count, const DropoutDraw& draw) {
     ProblemOf problem(count, draw);
     for (const Variant& v : context.quick ? variants.some(1, 1) : every) {
-      run(context.table, memory, problem, v);
+      run(context, memory, problem, v);
     }
   });
 }
@@ -135,7 +55,7 @@ void run_limits(const Context& context) {
   for_each_limit_draw([&](std::int64_t count, const DropoutDraw& draw) {
     ProblemOf problem(count, draw);
     for (const Variant& v : variants.some(1, context.quick ? 1 : 4)) {
-      run(context.table, memory, problem, v);
+      run(context, memory, problem, v);
     }
   });
 }
@@ -148,7 +68,7 @@ void run_streamed(const Context& context) {
   const std::int64_t count = cpu::tuning::streamed_output_bytes / std::int64_t{sizeof(T)} + 37;
   for (const std::uint64_t first : {0, 1, 2, 3}) {
     Problem<T> problem(count, DropoutDraw{17, 5, two_32 / 2, first});
-    for (const Variant& v : variants.streamed(0)) run(context.table, memory, problem, v);
+    for (const Variant& v : variants.streamed(0)) run(context, memory, problem, v);
     if (context.quick) return;
   }
 }

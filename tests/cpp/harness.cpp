@@ -6,6 +6,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <iterator>
 
 namespace normdrop::driver {
@@ -64,6 +65,35 @@ void Case::fail(const char* format, ...) {
   std::printf("  FAILED %s: %s: %s\n", group_name.c_str(), case_text, text);
   if (++failures_shown < failures_shown_per_group) return;
   std::printf("  further failures of this group are only counted\n");
+}
+
+void fail_last_case(const char* why) {
+  char text[sizeof case_text];
+  std::memcpy(text, case_text, sizeof text);
+  Case("%s", text).fail("%s", why);
+}
+
+Stream::Stream(const Context& context, int threads) : device_(context.device) {
+  if (device_ == nullptr) {
+    set_host_threads(threads);
+  } else {
+    handle_ = device_->new_stream();
+  }
+}
+
+Stream::~Stream() {
+  try {
+    finish();
+  } catch (const std::exception&) {  // an error is on its way already, or finish() had told of it
+  }
+}
+
+void Stream::finish() {
+  if (handle_ == nullptr) return;
+  void* handle = handle_;
+  handle_ = nullptr;
+  device_->synchronise(handle);
+  device_->delete_stream(handle);
 }
 
 void begin_group(const std::string& name) {

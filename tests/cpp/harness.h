@@ -6,13 +6,33 @@
 #include <string>
 #include <vector>
 
+#include "ops/device.h"
 #include "ops/op_table.h"
 
 namespace normdrop::driver {
 
 struct Context {
   const OpTable& table;
-  bool quick;  // fewer placements per shape, not fewer shapes
+  const DeviceTable* device;  // null: the host's memory, no streams
+  bool quick;                 // fewer placements per shape, not fewer shapes
+};
+
+// The stream of one call, with a workspace of its own, so that no call finds what another left
+// there; or the threads of the host.
+class Stream {
+ public:
+  Stream(const Context& context, int threads);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  void* handle() const { return handle_; }
+  // Waits for the call and gives the workspace back, which tells of writes beside it.
+  void finish();
+
+ private:
+  const DeviceTable* device_;
+  void* handle_ = nullptr;
 };
 
 struct Group {
@@ -39,6 +59,9 @@ struct Counts {
   std::int64_t failed = 0;
 };
 
+// Counts a failure of the case that was the last to begin.
+void fail_last_case(const char* why);
+
 // From now on `name` stands in front of every failure, and counts() is that of this group.
 void begin_group(const std::string& name);
 Counts counts();
@@ -47,7 +70,17 @@ Counts counts();
 // case.
 void name_case_on_fault();
 
-// Groups of one operation's file, for both dtypes.
+// What a program is made of: groups.cpp for the CPU, cuda/groups.cpp for the emulated GPU.
+struct Target {
+  const char* name;
+  const OpTable& table;
+  const DeviceTable* device;
+};
+std::vector<Target> targets();
+std::vector<Group> all_groups();
+void set_host_threads(int threads);
+
+// Groups of one operation's file.
 std::vector<Group> layer_norm_groups();
 std::vector<Group> batch_norm_groups();
 std::vector<Group> dropout_groups();

@@ -1,76 +1,13 @@
 // Layer norm, forward and backward, on every short length along each of its three dimensions and
 // around the limits of tuning.h.
-#include "cpu/parallel.h"
 #include "cpu/tuning.h"
-#include "norm_arrays.h"
+#include "layer_norm_calls.h"
 
 namespace normdrop::driver {
 namespace {
 
 namespace tuning = cpu::tuning;
-
-template <class T>
-using Forward = ForwardProblem<T, LayerNormSlices>;
-template <class T>
-using Backward = BackwardProblem<T, LayerNormSlices>;
-
-// Optional outputs: mean and inv_std.
-template <class T>
-void run(const OpTable& table, Memory& memory, Forward<T>& problem, const Variant& variant) {
-  Case one("layer_norm_forward %s; %s", problem.text().c_str(), variant.text().c_str());
-  const Shape& shape = problem.slices.shape;
-  const Placement placement(memory, variant);
-  ForwardArrays<T> arrays(placement, problem, variant);
-  Array<double> mean = placement.run<double>(4, problem.slices.slices());
-  Array<double> inv_std = placement.run<double>(5, problem.slices.slices());
-  cpu::set_thread_count(variant.threads);
-  table.layer_norm_forward({
-      .dtype = dtype_of<T>,
-      .parameter_dtype = dtype_of<T>,
-      .outer = shape.outer,
-      .reduced = shape.middle,
-      .inner = shape.inner,
-      .x_outer_stride = arrays.x.stride(),
-      .y_outer_stride = arrays.y().stride(),
-      .eps = problem.eps,
-      .x = arrays.x.data(),
-      .weight = arrays.weight(),
-      .bias = arrays.bias(),
-      .y = arrays.y().data(),
-      .mean = variant.wants(0) ? mean.data() : nullptr,
-      .inv_std = variant.wants(1) ? inv_std.data() : nullptr,
-  });
-  arrays.check(one, problem);
-  if (variant.wants(0)) problem.mean.check(one, "mean", mean, tolerance<double>);
-  if (variant.wants(1)) problem.inv_std.check(one, "inv_std", inv_std, tolerance<double>);
-}
-
-template <class T>
-void run(const OpTable& table, Memory& memory, Backward<T>& problem, const Variant& variant) {
-  Case one("layer_norm_backward %s; %s", problem.text().c_str(), variant.text().c_str());
-  const Shape& shape = problem.slices.shape;
-  BackwardArrays<T> arrays(Placement(memory, variant), problem, variant);
-  cpu::set_thread_count(variant.threads);
-  table.layer_norm_backward({
-      .dtype = dtype_of<T>,
-      .parameter_dtype = dtype_of<T>,
-      .outer = shape.outer,
-      .reduced = shape.middle,
-      .inner = shape.inner,
-      .grad_output_outer_stride = arrays.grad_output.stride(),
-      .x_outer_stride = arrays.x.stride(),
-      .grad_x_outer_stride = arrays.grad_x().stride(),
-      .grad_output = arrays.grad_output.data(),
-      .x = arrays.x.data(),
-      .mean = arrays.mean.data(),
-      .inv_std = arrays.inv_std.data(),
-      .weight = arrays.weight(),
-      .grad_x = arrays.grad_x().data(),
-      .grad_weight = arrays.grad_weight(),
-      .grad_bias = arrays.grad_bias(),
-  });
-  arrays.check(one, problem);
-}
+using namespace layer_norm;
 
 std::vector<Shape> short_shapes() {
   std::vector<Shape> shapes;
@@ -115,7 +52,7 @@ void forward_short(const Context& context) {
         Forward<T> problem(shape, data, p % 2 == 0, p / 2 == 0);
         const bool all = !context.quick && data == Data::ordinary;
         for (const Variant& v : all ? every : variants.some(1, 1)) {
-          run(context.table, memory, problem, v);
+          run(context, memory, problem, v);
         }
       }
     }
@@ -133,7 +70,7 @@ void backward_short(const Context& context) {
         Backward<T> problem(shape, data, weight, false);
         const bool all = !context.quick && data == Data::ordinary;
         for (const Variant& v : all ? every : variants.some(1, 2)) {
-          run(context.table, memory, problem, v);
+          run(context, memory, problem, v);
         }
       }
     }
@@ -150,7 +87,7 @@ void forward_limits(const Context& context) {
     const Data data = turn % 3 == 0 ? Data::extreme : Data::ordinary;
     Forward<T> problem(shape, data, parameters % 2 == 0, parameters / 2 == 0);
     for (const Variant& v : variants.some(1, context.quick ? 1 : 4)) {
-      run(context.table, memory, problem, v);
+      run(context, memory, problem, v);
     }
   }
 }
@@ -164,7 +101,7 @@ void backward_limits(const Context& context) {
     const Data data = turn++ % 3 == 0 ? Data::far_from_zero : Data::ordinary;
     Backward<T> problem(shape, data, turn % 2 == 0, false);
     for (const Variant& v : variants.some(1, context.quick ? 1 : 4)) {
-      run(context.table, memory, problem, v);
+      run(context, memory, problem, v);
     }
   }
 }
@@ -176,7 +113,7 @@ void forward_far(const Context& context) {
   for (const Shape& shape : {Shape{5, 37, 1}, Shape{5, 3, 13}, Shape{10, 5, 1}}) {
     Forward<T> problem(shape, Data::ordinary, true, true);
     for (const Variant& v : variants.far(shape.row_length())) {
-      run(context.table, memory, problem, v);
+      run(context, memory, problem, v);
     }
   }
 }
@@ -189,7 +126,7 @@ void backward_far(const Context& context) {
     for (const Data data : {Data::ordinary, Data::far_from_zero}) {
       Backward<T> problem(shape, data, true, false);
       for (const Variant& v : variants.far(shape.row_length())) {
-        run(context.table, memory, problem, v);
+        run(context, memory, problem, v);
       }
     }
   }
@@ -205,7 +142,7 @@ void forward_streamed(const Context& context) {
   const std::int64_t elements = tuning::streamed_output_bytes / std::int64_t{sizeof(T)};
   const auto run_all = [&](std::int64_t length, Data data, std::int64_t gap) {
     Forward<T> problem({elements / length + 2, length, 1}, data, gap == 0, data == Data::ordinary);
-    for (const Variant& v : variants.streamed(gap)) run(context.table, memory, problem, v);
+    for (const Variant& v : variants.streamed(gap)) run(context, memory, problem, v);
   };
   run_all(1024, Data::ordinary, 0);
   run_all(64, Data::ordinary, 0);
@@ -226,7 +163,7 @@ void backward_streamed(const Context& context) {
     const std::int64_t length = 1024 - gap;
     const std::int64_t rows = tuning::streamed_output_bytes / (length * std::int64_t{sizeof(T)});
     Backward<T> problem({rows + 2, length, 1}, Data::ordinary, gap == 0, false);
-    for (const Variant& v : variants.streamed(gap)) run(context.table, memory, problem, v);
+    for (const Variant& v : variants.streamed(gap)) run(context, memory, problem, v);
     if (context.quick) return;
   }
 }

@@ -46,14 +46,14 @@ class Placement {
 };
 
 // Arguments 0 to 3 of a forward pass; statistics come after them.
-template <class T>
+template <class T, class P = T>
 struct ForwardArrays {
   Array<T> apart;
   Array<T> x;
-  Array<T> weight_values;
-  Array<T> bias_values;
+  Array<P> weight_values;
+  Array<P> bias_values;
   const Variant& variant;
-  const Parameters<T>& parameters;
+  const Parameters<P>& parameters;
 
   template <class Problem>
   ForwardArrays(const Placement& placement, const Problem& problem, const Variant& v)
@@ -65,8 +65,8 @@ struct ForwardArrays {
         parameters(problem.parameters) {}
 
   Array<T>& y() { return variant.in_place ? x : apart; }
-  const T* weight() const { return parameters.has_weight() ? weight_values.data() : nullptr; }
-  const T* bias() const { return parameters.has_bias() ? bias_values.data() : nullptr; }
+  const P* weight() const { return parameters.has_weight() ? weight_values.data() : nullptr; }
+  const P* bias() const { return parameters.has_bias() ? bias_values.data() : nullptr; }
 
   template <class Problem>
   void check(Case& one, Problem& problem) {
@@ -78,18 +78,18 @@ struct ForwardArrays {
 };
 
 // All arguments of a backward pass. Its optional outputs are grad_weight and grad_bias.
-template <class T>
+template <class T, class P = T>
 struct BackwardArrays {
   Array<T> apart;
   Array<T> grad_output;
   Array<T> x;
-  Array<T> weight_values;
+  Array<P> weight_values;
   Array<double> mean;
   Array<double> inv_std;
-  Array<T> grad_weight_values;
-  Array<T> grad_bias_values;
+  Array<P> grad_weight_values;
+  Array<P> grad_bias_values;
   const Variant& variant;
-  const Parameters<T>& parameters;
+  const Parameters<P>& parameters;
 
   template <class Problem>
   BackwardArrays(const Placement& placement, const Problem& problem, const Variant& v)
@@ -99,15 +99,15 @@ struct BackwardArrays {
         weight_values(placement.run(3, problem.parameters.weight)),
         mean(placement.run(4, problem.mean)),
         inv_std(placement.run(5, problem.inv_std)),
-        grad_weight_values(placement.run<T>(6, problem.slices.shape.middle)),
-        grad_bias_values(placement.run<T>(7, problem.slices.shape.middle)),
+        grad_weight_values(placement.run<P>(6, problem.slices.shape.middle)),
+        grad_bias_values(placement.run<P>(7, problem.slices.shape.middle)),
         variant(v),
         parameters(problem.parameters) {}
 
   Array<T>& grad_x() { return variant.in_place ? grad_output : apart; }
-  const T* weight() const { return parameters.has_weight() ? weight_values.data() : nullptr; }
-  T* grad_weight() const { return variant.wants(0) ? grad_weight_values.data() : nullptr; }
-  T* grad_bias() const { return variant.wants(1) ? grad_bias_values.data() : nullptr; }
+  const P* weight() const { return parameters.has_weight() ? weight_values.data() : nullptr; }
+  P* grad_weight() const { return variant.wants(0) ? grad_weight_values.data() : nullptr; }
+  P* grad_bias() const { return variant.wants(1) ? grad_bias_values.data() : nullptr; }
 
   template <class Problem>
   void check(Case& one, Problem& problem) {
@@ -118,10 +118,10 @@ struct BackwardArrays {
     mean.check_unchanged(one, "mean", problem.mean);
     inv_std.check_unchanged(one, "inv_std", problem.inv_std);
     if (variant.wants(0)) {
-      problem.grad_weight.check(one, "grad_weight", grad_weight_values, tolerance<T>);
+      problem.grad_weight.check(one, "grad_weight", grad_weight_values, tolerance<P>);
     }
     if (variant.wants(1)) {
-      problem.grad_bias.check(one, "grad_bias", grad_bias_values, tolerance<T>);
+      problem.grad_bias.check(one, "grad_bias", grad_bias_values, tolerance<P>);
     }
   }
 };

@@ -6,6 +6,7 @@
 
 #include "expected.h"
 #include "reference.h"
+#include "small_float.h"
 
 namespace normdrop::driver {
 
@@ -32,6 +33,12 @@ std::vector<T> noise_values(std::uint64_t stream, std::int64_t count, double off
   return values;
 }
 
+// Times this, values of the order of 1 have squares beyond the range of their arithmetic type.
+template <class T>
+inline constexpr double huge = sizeof(T) == 8   ? 1e200
+                               : sizeof(T) == 4 ? 1e37f
+                                                : 1e4;
+
 // Every third slice is as `data` says, so that groups of neighbours are mixed.
 template <class T, class Slices>
 std::vector<T> norm_input(const Slices& slices, Data data) {
@@ -41,24 +48,28 @@ std::vector<T> norm_input(const Slices& slices, Data data) {
     const int kind = static_cast<int>(slice % 3);
     std::int64_t k = 0;
     slices.for_each(slice, [&](std::size_t i, std::size_t) {
-      if (data == Data::far_from_zero && kind == 1) x[i] += T(5000);
+      if (data == Data::far_from_zero && kind == 1)
+        x[i] = static_cast<T>(static_cast<double>(x[i]) + 5000.0);
       if (data == Data::infinite && kind == 1 && k == slices.length() / 2) x[i] = T(INFINITY);
       if (data == Data::extreme && kind == 0) x[i] = T(3);
-      if (data == Data::extreme && kind == 1) x[i] *= static_cast<arithmetic<T>>(extreme_factor<T>);
-      if (data == Data::extreme && kind == 2 && sizeof(T) == 8) x[i] *= T(1e-170);
+      if (data == Data::extreme && kind == 1)
+        x[i] = static_cast<T>(static_cast<double>(x[i]) * huge<T>);
+      if (data == Data::extreme && kind == 2 && sizeof(T) == 8) {
+        x[i] = static_cast<T>(static_cast<double>(x[i]) * 1e-170);
+      }
       ++k;
     });
   }
   return x;
 }
 
-template <class T>
+template <class P>
 struct Parameters {
-  std::vector<T> weight;  // empty: absent
-  std::vector<T> bias;
+  std::vector<P> weight;  // empty: absent
+  std::vector<P> bias;
   Parameters(std::int64_t count, bool has_weight, bool has_bias) {
-    if (has_weight) weight = noise_values<T>(2, count, 1.5);
-    if (has_bias) bias = noise_values<T>(3, count);
+    if (has_weight) weight = noise_values<P>(2, count, 1.5);
+    if (has_bias) bias = noise_values<P>(3, count);
     has_weight_ = has_weight;
     has_bias_ = has_bias;
   }
@@ -70,12 +81,12 @@ struct Parameters {
   bool has_bias_;
 };
 
-template <class T, class Slices>
+template <class T, class Slices, class P = T>
 struct ForwardProblem {
   Slices slices;
   Data data;
   double eps;
-  Parameters<T> parameters;
+  Parameters<P> parameters;
   std::vector<T> x;
   Expected<T> y;
   Expected<double> mean;
@@ -104,19 +115,19 @@ struct ForwardProblem {
   }
 };
 
-template <class T, class Slices>
+template <class T, class Slices, class P = T>
 struct BackwardProblem {
   Slices slices;
   Data data;
   bool frozen;
-  Parameters<T> parameters;
+  Parameters<P> parameters;
   std::vector<T> x;
   std::vector<T> grad_output;
   std::vector<double> mean;
   std::vector<double> inv_std;
   Expected<T> grad_x;
-  Expected<T> grad_weight;
-  Expected<T> grad_bias;
+  Expected<P> grad_weight;
+  Expected<P> grad_bias;
 
   BackwardProblem(const Shape& shape, Data kind, bool has_weight, bool is_frozen)
       : slices{shape},

@@ -69,11 +69,13 @@ Stats stats_of(const std::vector<T>& x, const Slices& slices, std::int64_t slice
   const double scale = ordinary ? 1.0 : std::ldexp(1.0, -std::ilogb(largest));
   const double length = static_cast<double>(slices.length());
   double sum = 0.0;
-  slices.for_each(slice, [&](std::size_t i, std::size_t) { sum += x[i] * scale; });
+  slices.for_each(slice,
+                  [&](std::size_t i, std::size_t) { sum += static_cast<double>(x[i]) * scale; });
   const double mean = sum / length;
   double squares = 0.0;
   slices.for_each(slice, [&](std::size_t i, std::size_t) {
-    squares += (x[i] * scale - mean) * (x[i] * scale - mean);
+    const double deviation = static_cast<double>(x[i]) * scale - mean;
+    squares += deviation * deviation;
   });
   const double var = squares / length;
   return {mean / scale, var / scale / scale, scale / std::sqrt(var + eps * scale * scale)};
@@ -85,14 +87,14 @@ double parameter_or(const std::vector<T>& values, std::size_t index, double othe
 }
 
 // y of one slice; absent parameters are empty. A variance of 0 with eps = 0 gives the bias.
-template <class T, class Slices>
-void normalise(const std::vector<T>& x, const std::vector<T>& weight, const std::vector<T>& bias,
+template <class T, class P, class Slices>
+void normalise(const std::vector<T>& x, const std::vector<P>& weight, const std::vector<P>& bias,
                const Slices& slices, std::int64_t slice, const Stats& stats,
                std::vector<double>* y) {
   const double inv_std = std::isinf(stats.inv_std) ? 0.0 : stats.inv_std;
   slices.for_each(slice, [&](std::size_t i, std::size_t p) {
-    (*y)[i] =
-        (x[i] - stats.mean) * inv_std * parameter_or(weight, p, 1.0) + parameter_or(bias, p, 0.0);
+    const double deviation = static_cast<double>(x[i]) - stats.mean;
+    (*y)[i] = deviation * inv_std * parameter_or(weight, p, 1.0) + parameter_or(bias, p, 0.0);
   });
 }
 
@@ -103,16 +105,16 @@ struct Gradients {
 };
 
 // Writes the gradients of one slice and adds to those of the parameters.
-template <class T, class Slices>
+template <class T, class P, class Slices>
 void add_gradients(const std::vector<T>& grad_output, const std::vector<T>& x,
-                   const std::vector<T>& weight, const Slices& slices, std::int64_t slice,
+                   const std::vector<P>& weight, const Slices& slices, std::int64_t slice,
                    double mean, double inv_std, bool frozen, Gradients* gradients) {
   const double length = static_cast<double>(slices.length());
   double sum_g = 0.0;
   double sum_gx = 0.0;
   slices.for_each(slice, [&](std::size_t i, std::size_t p) {
-    const double grad = grad_output[i];
-    const double normalised = (x[i] - mean) * inv_std;
+    const auto grad = static_cast<double>(grad_output[i]);
+    const double normalised = (static_cast<double>(x[i]) - mean) * inv_std;
     const double g = grad * parameter_or(weight, p, 1.0);
     sum_g += g;
     sum_gx += g * normalised;
@@ -122,8 +124,9 @@ void add_gradients(const std::vector<T>& grad_output, const std::vector<T>& x,
   const double mean_g = frozen ? 0.0 : sum_g / length;
   const double mean_gx = frozen ? 0.0 : sum_gx / length;
   slices.for_each(slice, [&](std::size_t i, std::size_t p) {
-    const double g = grad_output[i] * parameter_or(weight, p, 1.0);
-    gradients->x[i] = inv_std * (g - mean_g - (x[i] - mean) * inv_std * mean_gx);
+    const double g = static_cast<double>(grad_output[i]) * parameter_or(weight, p, 1.0);
+    const double normalised = (static_cast<double>(x[i]) - mean) * inv_std;
+    gradients->x[i] = inv_std * (g - mean_g - normalised * mean_gx);
   });
 }
 

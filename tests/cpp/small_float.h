@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "ops/dtype.h"
@@ -65,44 +66,13 @@ using Float16 = SmallFloat<10, -14>;
 using BFloat16 = SmallFloat<7, -126>;
 
 template <class T>
-inline constexpr DType dtype_of = DType::float32;
-template <>
-inline constexpr DType dtype_of<double> = DType::float64;
-template <>
-inline constexpr DType dtype_of<Float16> = DType::float16;
-template <>
-inline constexpr DType dtype_of<BFloat16> = DType::bfloat16;
+inline constexpr DType dtype_of = std::is_same_v<T, double>     ? DType::float64
+                                  : std::is_same_v<T, Float16>  ? DType::float16
+                                  : std::is_same_v<T, BFloat16> ? DType::bfloat16
+                                                                : DType::float32;
 
-// What a product is formed in before it is rounded to T.
+// What elements are computed in.
 template <class T>
-struct arithmetic_type {
-  using type = float;
-};
-template <>
-struct arithmetic_type<double> {
-  using type = double;
-};
-template <class T>
-using arithmetic = typename arithmetic_type<T>::type;
-
-// A factor that brings numbers of the order of 1 near the end of T's range, or for float64 to where
-// their squares are out of range.
-template <class T>
-inline constexpr double extreme_factor = 1e37;
-template <>
-inline constexpr double extreme_factor<double> = 1e200;
-template <>
-inline constexpr double extreme_factor<Float16> = 4e4;
-
-// Loose: the last digits are other tests' work. Values are of the order of 1, and a wrong one is
-// another random number or a NaN. What the last rounding and float32 arithmetic before it may do to numbers of the order of 1.
-template <class T>
-inline constexpr double tolerance = 1e-4;
-template <>
-inline constexpr double tolerance<double> = 1e-9;
-template <>
-inline constexpr double tolerance<Float16> = 2e-3;
-template <>
-inline constexpr double tolerance<BFloat16> = 8e-3;
+using Arithmetic = std::conditional_t<sizeof(T) == 8, double, float>;
 
 }  // namespace normdrop::driver

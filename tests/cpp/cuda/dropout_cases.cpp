@@ -1,0 +1,53 @@
+// Dropout and its mask: counts around vectors, Philox blocks and blocks of threads, first elements
+// within a Philox block, draws in the device's memory, counters beyond 32 bits.
+#include "cuda/groups.h"
+#include "dropout_calls.h"
+
+namespace normdrop::driver {
+namespace {
+
+using namespace dropout;
+
+// Elements of a block of 256 threads by 4 groups of 4 elements, and of 8 (half types).
+constexpr std::int64_t of_block = 4096;
+
+std::vector<std::int64_t> counts(bool quick) {
+  std::vector<std::int64_t> all;
+  for (std::int64_t n = 0; n <= 35; ++n) all.push_back(n);
+  for (const std::int64_t n : {std::int64_t{256}, std::int64_t{1024}, of_block, 2 * of_block}) {
+    all.insert(all.end(), {n - 1, n, n + 1, n + 7});
+  }
+  if (!quick) all.insert(all.end(), {3 * of_block + 9, 65535, 65537});
+  return all;
+}
+
+template <class ProblemOf, std::int64_t item_bytes>
+void run_counts(const Context& context) {
+  Memory memory;
+  const std::vector<Variant> variants = few_variants(item_bytes, 0, context.quick);
+  std::uint64_t turn = 0;
+  for (const std::int64_t count : counts(context.quick)) {
+    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{4}, std::uint64_t{1},
+                                      std::uint64_t{3}, two_32 - 2, 4 * two_32 - 8}) {
+      const std::uint64_t threshold = turn % 7 == 5 ? 0 : turn % 7 == 6 ? two_32 : two_32 / 3 * 2;
+      ProblemOf problem(count,
+                        DropoutDraw{0x0123456789ABCDEFu, 0xFEDCBA9876543210u, threshold, first});
+      problem.on_device = turn++ % 2 == 1;
+      for (const Variant& v : variants) run(context, memory, problem, v);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Group> dropout_groups() {
+  return {
+      {"dropout/counts/float32", run_counts<Problem<float>, 4>},
+      {"dropout/counts/float64", run_counts<Problem<double>, 8>},
+      {"dropout/counts/float16", run_counts<Problem<Float16>, 2>},
+      {"dropout/counts/bfloat16", run_counts<Problem<BFloat16>, 2>},
+      {"dropout_keep/counts/uint8", run_counts<KeepProblem, 1>},
+  };
+}
+
+}  // namespace normdrop::driver
