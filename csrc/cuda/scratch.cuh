@@ -1,6 +1,7 @@
 // Scratch memory of one call: several arrays out of the workspace of the stream.
 #pragma once
 
+#include <mutex>
 #include <utility>
 
 #include "cuda/vector_access.cuh"
@@ -8,6 +9,13 @@
 namespace normdrop::NORMDROP_DEVICE {
 
 inline constexpr std::int64_t scratch_alignment = 256;
+
+// Held by an operation from its first scratch memory to its last launch: on one stream, the call of
+// another thread would otherwise use that memory between two of its kernels.
+inline std::unique_lock<std::mutex> scratch_is_ours() {
+  static std::mutex mutex;
+  return std::unique_lock(mutex);
+}
 
 template <class T>
 std::int64_t scratch_bytes(std::int64_t count) {

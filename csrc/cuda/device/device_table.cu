@@ -164,6 +164,27 @@ bool is_capturing(void* stream) {
   return status != cudaStreamCaptureStatusNone;
 }
 
+// The capture that a stream is in, 0 where it is in none.
+unsigned long long capture_of(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  unsigned long long capture = 0;
+  check(cudaStreamGetCaptureInfo(stream_of(stream), &status, &capture), "stream",
+        "its state is unknown");
+  return status == cudaStreamCaptureStatusActive ? capture : 0;
+}
+
+// Memory for a graph that is being captured: an allocation that is no part of the graph, which the
+// driver lets through in relaxed mode only.
+void* allocate_for_graph(std::int64_t bytes) {
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  check(cudaThreadExchangeStreamCaptureMode(&mode), "workspace", "the capture cannot be relaxed");
+  void* memory = nullptr;
+  const cudaError_t code = cudaMalloc(&memory, static_cast<std::size_t>(bytes));
+  check(cudaThreadExchangeStreamCaptureMode(&mode), "workspace", "the capture is not as it was");
+  check(code, "workspace", "no device memory for a graph");
+  return memory;
+}
+
 struct Workspace {
   void* memory = nullptr;
   std::int64_t bytes = 0;
@@ -172,6 +193,13 @@ struct Workspace {
 using Workspaces = std::map<std::pair<int, void*>, Workspace>;
 
 std::mutex workspace_mutex;
+
+// Of each capture. A graph holds their addresses for as long as it lives, which nobody tells us: they
+// are never given back.
+Workspace& workspace_of_capture(unsigned long long capture) {
+  static auto* all = new std::map<unsigned long long, Workspace>;
+  return (*all)[capture];
+}
 
 // Never destroyed: by then the driver may be gone.
 Workspaces& workspaces() {
@@ -214,12 +242,13 @@ void synchronise(void* stream) {
 
 void* workspace(std::int64_t bytes, void* stream) {
   const std::scoped_lock lock(workspace_mutex);
-  Workspace& kept = workspaces()[{current_device(), stream}];
+  const unsigned long long capture = capture_of(stream);
+  Workspace& kept =
+      capture != 0 ? workspace_of_capture(capture) : workspaces()[{current_device(), stream}];
   if (kept.memory != nullptr && kept.bytes >= bytes) return kept.memory;
-  if (is_capturing(stream)) {
-    throw DeviceError("workspace: it must grow to " + std::to_string(bytes) +
-                      " bytes, which a stream that is captured cannot do; run the same call once "
-                      "before capturing it");
+  if (capture != 0) {
+    kept = {allocate_for_graph(bytes), bytes};
+    return kept.memory;
   }
   if (kept.memory != nullptr) release(std::exchange(kept.memory, nullptr), stream);
   kept.memory = allocate(bytes, stream);

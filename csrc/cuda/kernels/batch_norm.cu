@@ -96,11 +96,13 @@ void inference(const BatchNormInference& a) {
 
 void batch_norm_forward(const BatchNormForward& a) {
   if (a.batch * a.channels * a.inner == 0) return;
+  const auto lock = scratch_is_ours();
   for_dtype(a.dtype, [&](auto element) { forward<decltype(element)>(a); });
 }
 
 void batch_norm_inference(const BatchNormInference& a) {
   if (a.batch * a.channels * a.inner == 0) return;
+  const auto lock = scratch_is_ours();
   for_dtype(a.dtype, [&](auto element) { inference<decltype(element)>(a); });
 }
 

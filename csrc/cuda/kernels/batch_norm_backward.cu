@@ -111,6 +111,7 @@ void batch_norm_backward(const BatchNormBackward& a) {
     fill_bytes(a.grad_bias, 0, bytes, a.stream);
     return;
   }
+  const auto lock = scratch_is_ours();
   for_dtype(a.dtype, [&](auto element) { Backward<decltype(element)>(a).run(); });
 }
 

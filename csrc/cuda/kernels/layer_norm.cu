@@ -51,6 +51,7 @@ void layer_norm_forward(const LayerNormForward& a) {
     fill_bytes(a.inv_std, byte_of_nan, bytes, a.stream);
     return;
   }
+  const auto lock = scratch_is_ours();
   for_dtype(a.dtype, [&](auto element) { forward<decltype(element)>(a); });
 }
 

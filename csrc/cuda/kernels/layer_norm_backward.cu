@@ -209,6 +209,7 @@ void layer_norm_backward(const LayerNormBackward& a) {
     fill_bytes(a.grad_bias, 0, bytes, a.stream);
     return;
   }
+  const auto lock = scratch_is_ours();
   for_dtype(a.dtype, [&](auto element) { Backward<decltype(element)>(a).run(); });
 }
 
