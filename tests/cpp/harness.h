@@ -84,6 +84,7 @@ void set_host_threads(int threads);
 std::vector<Group> layer_norm_groups();
 std::vector<Group> batch_norm_groups();
 std::vector<Group> dropout_groups();
+std::vector<Group> running_stats_groups();
 std::vector<Group> copy_groups();
 
 }  // namespace normdrop::driver

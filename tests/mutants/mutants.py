@@ -225,8 +225,8 @@ MUTANTS = [
     Mutant(
         "weight_not_in_the_gradient",
         "merge.cuh",
-        "inv_std * static_cast<double>(a.factor_weight.at(group, 1))};",
-        "inv_std};",
+        "          inv_std * weight};",
+        "          inv_std};",
         "batch_norm_backward/runs/float32/",
         "grad_x of a channel lacks the weight",
     ),

@@ -6,7 +6,6 @@
 namespace normdrop::driver {
 
 std::vector<Group> layer_norm_backward_groups();
-std::vector<Group> running_stats_groups();
 
 // A card without clusters, while this lives.
 class WithoutClusters {
