@@ -52,12 +52,23 @@ def chosen_backends() -> list[str]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where backends are named, what does not depend on a backend has run elsewhere."""
-    if not os.environ.get("NORMDROP_TEST_BACKENDS"):
+    emulated = "cuda-emulated" in normdrop.backends()
+    reason = "needs a build with NORMDROP_CUDA_EMULATION=ON"
+    for item in items:
+        if item.get_closest_marker("emulated_device") and not emulated:
+            item.add_marker(pytest.mark.skip(reason=reason))
+    named = os.environ.get("NORMDROP_TEST_BACKENDS", "")
+    if not named:
         return
-    kept = [item for item in items if "backend" in getattr(item, "fixturenames", ())]
-    left = set(items) - set(kept)
-    config.hook.pytest_deselected(items=list(left))
-    items[:] = kept
+    with_device = "cuda-emulated" in named.split(",")
+
+    def belongs(item: pytest.Item) -> bool:
+        return "backend" in getattr(item, "fixturenames", ()) or (
+            with_device and item.get_closest_marker("emulated_device") is not None
+        )
+
+    config.hook.pytest_deselected(items=[item for item in items if not belongs(item)])
+    items[:] = [item for item in items if belongs(item)]
 
 
 @pytest.fixture(params=chosen_backends())

@@ -39,9 +39,7 @@ from normdrop import _core
 from tolerances import HANG_SECONDS
 
 EMULATED = "cuda-emulated"
-pytestmark = pytest.mark.skipif(
-    EMULATED not in nd.backends(), reason="needs a build with NORMDROP_CUDA_EMULATION=ON"
-)
+pytestmark = pytest.mark.emulated_device
 SHAPE = (5, 7, 11)
 KINDS = {"dlpack": ByDlpack, "interface": ByInterface, "both": ByBoth}
 WAYS = [*KINDS, "exchange"]

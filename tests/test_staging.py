@@ -20,9 +20,7 @@ from normdrop import _core
 from tolerances import HANG_SECONDS
 
 EMULATED = "cuda-emulated"
-pytestmark = pytest.mark.skipif(
-    EMULATED not in nd.backends(), reason="needs a build with NORMDROP_CUDA_EMULATION=ON"
-)
+pytestmark = pytest.mark.emulated_device
 SMALL, DEFAULT = 4096, 4 << 20  # bytes of a chunk
 ROWS = (251, 67)
 

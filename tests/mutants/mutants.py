@@ -57,6 +57,18 @@ MUTANTS = [
         "a block ends while others read its shared memory",
     ),
     Mutant(
+        "channel_cluster_leaves_early",
+        "channels_on_chip.cuh",
+        "    store_pack<T, unit>(a.arrays.y + chunk.at(a.y_map, elements.index(k)), "
+        "elements.pack[k],\n                        a.aligned);\n  }\n"
+        "  if (a.plan.chunks > 1) cluster_sync();",
+        "    store_pack<T, unit>(a.arrays.y + chunk.at(a.y_map, elements.index(k)), "
+        "elements.pack[k],\n                        a.aligned);\n  }\n"
+        "  if (a.plan.chunks > 16) cluster_sync();",
+        "batch_norm_forward/runs/float32/",
+        "a block ends while others read its shared memory",
+    ),
+    Mutant(
         "backward_cluster_leaves_early",
         "layer_norm_backward_rows.cuh",
         "  if (a.parts > 1) cluster_sync();  "
@@ -109,8 +121,8 @@ MUTANTS = [
     Mutant(
         "chunk_tail_too_long",
         "runs.cuh",
-        "valid[k] = i < chunk.elements;",
-        "valid[k] = i <= chunk.elements;",
+        "valid[k] = index(k) < chunk.elements;",
+        "valid[k] = index(k) <= chunk.elements;",
         "batch_norm_forward/runs/float32/",
         "a pack behind the chunk counts",
     ),
@@ -252,7 +264,7 @@ MUTANTS = [
         "kernels/norm_forward.cu",
         "scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);",
         "scratch<Moments, Normaliser>(a.stream, blocks - 1, plan.groups);",
-        "batch_norm_forward/runs/float32/",
+        "layer_norm_forward/runs/float32/",
         "the last slot lies where the normalisers begin",
     ),
     Mutant(

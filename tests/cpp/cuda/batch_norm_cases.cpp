@@ -41,6 +41,25 @@ std::vector<Shape> runs() {
           {3, 20, 49}};
 }
 
+// Channels of several chunks: in a cluster on one card, through memory with the same bits on another.
+template <class Problem, unsigned outputs, class T, class Make>
+void run_on_both_cards(const Context& context, Make&& make) {
+  const std::int64_t chunk = 256 * forward_elements<T>;
+  const std::vector<Shape> shapes{
+      {chunk / 5 + 3, 2, 5}, {chunk / 8 + 1, 1, 8}, {2, 2, chunk + 1}, {3, 1, 2 * chunk + 8}};
+  Memory memory;
+  int turn = 0;
+  for (const Shape& shape : shapes) {
+    Problem problem = make(shape, Data::ordinary, turn);
+    for (const Variant& v : few_variants(sizeof(T), outputs, context.quick)) {
+      run(context, memory, problem, v);
+      const WithoutClusters other_card;
+      run(context, memory, problem, v);
+    }
+    ++turn;
+  }
+}
+
 std::vector<Shape> columns() {
   std::vector<Shape> shapes{{70001, 2, 1}, {66000, 4, 1}, {1, 1, 1}, {1, 5, 1}};
   for (const std::int64_t batch : {2, 7, 9, 128, 129, 256, 257, 600, 2100}) {
@@ -64,6 +83,7 @@ Backward<T, P> backward_problem(const Shape& shape, Data data, int turn) {
 template <class Problem, class T>
 void forward_runs(const Context& context) {
   run_shapes<Problem, 0>(context, runs<T>(), sizeof(T), forward_problem<Problem>);
+  run_on_both_cards<Problem, 0, T>(context, forward_problem<Problem>);
 }
 template <class Problem, class T>
 void forward_columns(const Context& context) {
@@ -72,6 +92,7 @@ void forward_columns(const Context& context) {
 template <class T, class P>
 void backward_runs(const Context& context) {
   run_shapes<Backward<T, P>, 2>(context, runs<T>(), sizeof(T), backward_problem<T, P>);
+  run_on_both_cards<Backward<T, P>, 2, T>(context, backward_problem<T, P>);
 }
 template <class T, class P>
 void backward_columns(const Context& context) {
