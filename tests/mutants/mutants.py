@@ -264,7 +264,7 @@ MUTANTS = [
         "kernels/norm_forward.cu",
         "scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);",
         "scratch<Moments, Normaliser>(a.stream, blocks - 1, plan.groups);",
-        "layer_norm_forward/runs/float32/",
+        "batch_norm_forward/runs/float32/",
         "the last slot lies where the normalisers begin",
     ),
     Mutant(

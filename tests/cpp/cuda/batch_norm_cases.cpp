@@ -46,7 +46,12 @@ template <class Problem, unsigned outputs, class T, class Make>
 void run_on_both_cards(const Context& context, Make&& make) {
   const std::int64_t chunk = 256 * forward_elements<T>;
   const std::vector<Shape> shapes{
-      {chunk / 5 + 3, 2, 5}, {chunk / 8 + 1, 1, 8}, {2, 2, chunk + 1}, {3, 1, 2 * chunk + 8}};
+      {chunk / 5 + 3, 2, 5},
+      {chunk / 8 + 1, 1, 8},
+      {2, 2, chunk + 1},
+      {3, 1, 2 * chunk + 8},
+      {5, 4, chunk - 3}  // 20 slots end just behind a multiple of 256 bytes
+  };
   Memory memory;
   int turn = 0;
   for (const Shape& shape : shapes) {
