@@ -8,13 +8,6 @@
 
 namespace normdrop::NORMDROP_DEVICE {
 
-// Whether the chunks of a channel are blocks of a cluster on this card.
-inline bool channel_fits_on_chip(const RunPlan& plan) {
-  const DeviceLimits& limits = device_limits();
-  return plan.chunks == 1 || (limits.clusters && plan.chunks <= limits.largest_cluster &&
-                              plan.chunks <= largest_cluster);
-}
-
 inline LaunchDims cluster_for_each_group(const RunPlan& plan) {
   LaunchDims dims = grid_of(plan.groups * plan.chunks, block_threads);
   dims.cluster = static_cast<unsigned>(plan.chunks);

@@ -10,6 +10,13 @@ namespace normdrop::NORMDROP_DEVICE {
 // Blocks of a cluster that cards with clusters guarantee, and what most of them can be told to do.
 inline constexpr int largest_cluster = 16;
 
+// Whether so many blocks, each with a part of one row or channel, run together on this card.
+inline bool fits_in_a_cluster(std::int64_t parts) {
+  const DeviceLimits& limits = device_limits();
+  return parts <= 1 ||
+         (limits.clusters && parts <= limits.largest_cluster && parts <= largest_cluster);
+}
+
 // All parts, merged; `mine` is this block's, the same in all its threads. `shared` must not be
 // written again before another cluster barrier.
 template <class Value, class Combine>

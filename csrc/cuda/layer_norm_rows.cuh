@@ -147,13 +147,10 @@ void for_threads_of_row(std::int64_t length, Body&& body) {
   body(Number<256>{});
 }
 
-// Whether rows fit in the registers of a block, or of a cluster of this card.
+// Chunks of a row: one for each block of its cluster.
 template <class T>
-bool row_fits_on_chip(std::int64_t length) {
-  const std::int64_t chunks = divided_up(length, chunk_elements<T>);
-  const DeviceLimits& limits = device_limits();
-  return chunks <= 1 ||
-         (limits.clusters && chunks <= limits.largest_cluster && chunks <= largest_cluster);
+std::int64_t chunks_of_row(std::int64_t length) {
+  return divided_up(length, chunk_elements<T>);
 }
 
 template <class T>
@@ -177,7 +174,7 @@ void forward_of_rows_on_chip(const ForwardArrays<T>& a, std::int64_t rows, std::
                                      a.statistics,
                                      aligned,
                                      parameters_aligned};
-    const std::int64_t chunks = divided_up(length, chunk_elements<T>);
+    const std::int64_t chunks = chunks_of_row<T>(length);
     if (chunks > 1) {
       LaunchDims dims = grid_of(rows * chunks, block_threads);
       dims.cluster = static_cast<unsigned>(chunks);

@@ -16,6 +16,9 @@ struct SlotLayout {
   std::int64_t slots;
   std::int64_t group_stride;
   std::int64_t slot_stride;
+
+  // Neighbours are other groups, not other slots of one.
+  __host__ __device__ bool across_columns() const { return group_stride == 1 && slot_stride != 1; }
 };
 
 inline SlotLayout slots_of(const RunPlan& plan) {
@@ -26,8 +29,7 @@ inline SlotLayout slots_of(const ColumnPlan& plan) {
 }
 
 inline std::int64_t merge_blocks(const SlotLayout& layout) {
-  const int groups_of_block =
-      layout.group_stride == 1 && layout.slot_stride != 1 ? column_lanes : column_block_rows;
+  const int groups_of_block = layout.across_columns() ? column_lanes : column_block_rows;
   return divided_up(layout.groups, groups_of_block);
 }
 
@@ -66,7 +68,7 @@ template <class Value, class Combine>
 __device__ __forceinline__ std::int64_t merge_slots(const Value* slots, const SlotLayout& layout,
                                                     Value* value, Value* shared,
                                                     Combine&& combine) {
-  if (layout.group_stride == 1 && layout.slot_stride != 1) {
+  if (layout.across_columns()) {
     return merge_columns(slots, layout, value, shared, combine);
   }
   return merge_runs(slots, layout, value, combine);

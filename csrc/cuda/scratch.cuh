@@ -4,6 +4,7 @@
 #include <mutex>
 #include <utility>
 
+#include "cuda/tuning.h"
 #include "cuda/vector_access.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -38,20 +39,22 @@ std::pair<First*, Second*> scratch(void* stream, std::int64_t first, std::int64_
 
 // A grid of blocks in x; more than a card can launch at once is more than its memory can hold.
 inline LaunchDims grid_of(std::int64_t blocks, int threads) {
-  if (blocks > 2147483647) throw DeviceError("an array has more elements than one launch reaches");
+  if (blocks > cuda_tuning::largest_grid) {
+    throw DeviceError("an array has more elements than one launch reaches");
+  }
   LaunchDims dims{};
   dims.grid = dim3(static_cast<unsigned>(blocks));
   dims.block = dim3(static_cast<unsigned>(threads));
   return dims;
 }
 
-// Calls body with the number of elements of a pack, as a compile-time value: a whole vector where
-// every run of elements is a multiple of it, else 1.
 template <int value>
 struct Number {
   static constexpr int is = value;
 };
 
+// Calls body with the number of elements of a pack, as a compile-time value: a whole vector where
+// every run of elements is a multiple of it, else 1.
 template <class T, class Body>
 void for_unit(std::int64_t length, Body&& body) {
   if (length % vector_elements<T> == 0) {

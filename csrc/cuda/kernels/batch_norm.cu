@@ -74,7 +74,7 @@ void forward(const BatchNormForward& a) {
   const auto arrays = arrays_of<T>(a, {a.mean, a.var, a.inv_std});
   if (a.inner == 1) return forward_of_columns(arrays, channels_as_columns(a));
   const RunPlan plan = plan_runs<T>(a.channels, a.batch, a.inner);
-  if (channel_fits_on_chip(plan)) return forward_on_chip(a, arrays, plan);
+  if (fits_in_a_cluster(plan.chunks)) return forward_on_chip(a, arrays, plan);
   forward_of_runs(arrays, channels_as_runs(a));
 }
 

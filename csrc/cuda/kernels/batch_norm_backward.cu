@@ -25,7 +25,7 @@ class Backward {
   void run() const {
     if (a_.inner == 1) return columns();
     const RunPlan plan = plan_runs<T>(a_.channels, a_.batch, a_.inner);
-    channel_fits_on_chip(plan) ? on_chip(plan) : runs(plan);
+    fits_in_a_cluster(plan.chunks) ? on_chip(plan) : runs(plan);
   }
 
  private:

@@ -27,7 +27,7 @@ void forward(const LayerNormForward& a) {
                                           {a.y_outer_stride, a.inner, 1},
                                           {0, 1, 0}});
   }
-  if (row_fits_on_chip<T>(a.reduced)) {
+  if (fits_in_a_cluster(chunks_of_row<T>(a.reduced))) {
     return forward_of_rows_on_chip(arrays, a.outer, a.reduced, a.x_outer_stride, a.y_outer_stride);
   }
   forward_of_runs<T>(arrays, {a.outer,

@@ -27,14 +27,6 @@ std::int64_t backward_parts(std::int64_t length) {
   return divided_up(length, backward_block * backward_columns<T>);
 }
 
-template <class T>
-bool backward_row_fits_on_chip(std::int64_t length) {
-  const std::int64_t parts = backward_parts<T>(length);
-  const DeviceLimits& limits = device_limits();
-  return parts <= 1 ||
-         (limits.clusters && parts <= limits.largest_cluster && parts <= largest_cluster);
-}
-
 // Rows of a slot: from the shape alone.
 std::int64_t backward_rows_per_slot(std::int64_t rows, std::int64_t groups, std::int64_t block) {
   const std::int64_t few = divided_up(rows, groups) < cuda_tuning::backward_fewest_slots
@@ -93,7 +85,8 @@ class Backward {
   // Parameter gradients first: grad_x may lie where grad_output does.
   void run() const {
     const bool parameters = a_.grad_weight != nullptr || a_.grad_bias != nullptr;
-    if (a_.inner == 1 && backward_row_fits_on_chip<T>(a_.reduced)) return rows_on_chip(parameters);
+    if (a_.inner == 1 && fits_in_a_cluster(backward_parts<T>(a_.reduced)))
+      return rows_on_chip(parameters);
     if (parameters) {
       a_.inner == 1 ? parameters_of_rows() : parameters_of_columns();
     }

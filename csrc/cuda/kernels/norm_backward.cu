@@ -99,49 +99,24 @@ void write_columns(const BackwardArrays<T>& a, const GradientWrite<T>& write, st
   });
 }
 
-template void sums_of_runs(const BackwardArrays<float>&, const ReductionMaps<float>&,
-                           const RunPlan&, GradientSums<float>*);
-template void sums_of_columns(const BackwardArrays<float>&, const ReductionMaps<float>&,
-                              std::int64_t, std::int64_t, std::int64_t, GradientSums<float>*);
-template void merge_sums(const GradientMerge<float>&, void*);
-template void write_elements(const BackwardArrays<float>&, const GradientWrite<float>&,
-                             const DenseShape&, std::int64_t, std::int64_t, std::int64_t,
-                             const IndexMap&, const IndexMap&);
-template void write_columns(const BackwardArrays<float>&, const GradientWrite<float>&, std::int64_t,
-                            std::int64_t, std::int64_t, const ReductionMaps<float>&,
-                            const IndexMap&);
-template void sums_of_runs(const BackwardArrays<double>&, const ReductionMaps<double>&,
-                           const RunPlan&, GradientSums<double>*);
-template void sums_of_columns(const BackwardArrays<double>&, const ReductionMaps<double>&,
-                              std::int64_t, std::int64_t, std::int64_t, GradientSums<double>*);
-template void merge_sums(const GradientMerge<double>&, void*);
-template void write_elements(const BackwardArrays<double>&, const GradientWrite<double>&,
-                             const DenseShape&, std::int64_t, std::int64_t, std::int64_t,
-                             const IndexMap&, const IndexMap&);
-template void write_columns(const BackwardArrays<double>&, const GradientWrite<double>&,
-                            std::int64_t, std::int64_t, std::int64_t, const ReductionMaps<double>&,
-                            const IndexMap&);
-template void sums_of_runs(const BackwardArrays<float16>&, const ReductionMaps<float16>&,
-                           const RunPlan&, GradientSums<float16>*);
-template void sums_of_columns(const BackwardArrays<float16>&, const ReductionMaps<float16>&,
-                              std::int64_t, std::int64_t, std::int64_t, GradientSums<float16>*);
-template void merge_sums(const GradientMerge<float16>&, void*);
-template void write_elements(const BackwardArrays<float16>&, const GradientWrite<float16>&,
-                             const DenseShape&, std::int64_t, std::int64_t, std::int64_t,
-                             const IndexMap&, const IndexMap&);
-template void write_columns(const BackwardArrays<float16>&, const GradientWrite<float16>&,
-                            std::int64_t, std::int64_t, std::int64_t, const ReductionMaps<float16>&,
-                            const IndexMap&);
-template void sums_of_runs(const BackwardArrays<bfloat16>&, const ReductionMaps<bfloat16>&,
-                           const RunPlan&, GradientSums<bfloat16>*);
-template void sums_of_columns(const BackwardArrays<bfloat16>&, const ReductionMaps<bfloat16>&,
-                              std::int64_t, std::int64_t, std::int64_t, GradientSums<bfloat16>*);
-template void merge_sums(const GradientMerge<bfloat16>&, void*);
-template void write_elements(const BackwardArrays<bfloat16>&, const GradientWrite<bfloat16>&,
-                             const DenseShape&, std::int64_t, std::int64_t, std::int64_t,
-                             const IndexMap&, const IndexMap&);
-template void write_columns(const BackwardArrays<bfloat16>&, const GradientWrite<bfloat16>&,
-                            std::int64_t, std::int64_t, std::int64_t,
-                            const ReductionMaps<bfloat16>&, const IndexMap&);
+// The functions of one dtype.
+#define NORMDROP_INSTANTIATE(T)                                                                  \
+  template void sums_of_runs(const BackwardArrays<T>&, const ReductionMaps<T>&, const RunPlan&,  \
+                             GradientSums<T>*);                                                  \
+  template void sums_of_columns(const BackwardArrays<T>&, const ReductionMaps<T>&, std::int64_t, \
+                                std::int64_t, std::int64_t, GradientSums<T>*);                   \
+  template void merge_sums(const GradientMerge<T>&, void*);                                      \
+  template void write_elements(const BackwardArrays<T>&, const GradientWrite<T>&,                \
+                               const DenseShape&, std::int64_t, std::int64_t, std::int64_t,      \
+                               const IndexMap&, const IndexMap&);                                \
+  template void write_columns(const BackwardArrays<T>&, const GradientWrite<T>&, std::int64_t,   \
+                              std::int64_t, std::int64_t, const ReductionMaps<T>&,               \
+                              const IndexMap&)
+
+NORMDROP_INSTANTIATE(float);
+NORMDROP_INSTANTIATE(double);
+NORMDROP_INSTANTIATE(float16);
+NORMDROP_INSTANTIATE(bfloat16);
+#undef NORMDROP_INSTANTIATE
 
 }  // namespace normdrop::NORMDROP_DEVICE

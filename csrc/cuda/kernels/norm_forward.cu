@@ -81,29 +81,19 @@ void forward_of_columns(const ForwardArrays<T>& a, const ColumnsInArray& in) {
   });
 }
 
-template void forward_of_runs(const ForwardArrays<float>&, const RunsInArray&);
-template void forward_of_columns(const ForwardArrays<float>&, const ColumnsInArray&);
-template void apply_to_runs<false>(const ForwardArrays<float>&, const RunsInArray&,
-                                   const Normaliser*);
-template void apply_to_columns<false>(const ForwardArrays<float>&, const ColumnsInArray&,
-                                      const Normaliser*);
-template void forward_of_runs(const ForwardArrays<double>&, const RunsInArray&);
-template void forward_of_columns(const ForwardArrays<double>&, const ColumnsInArray&);
-template void apply_to_runs<false>(const ForwardArrays<double>&, const RunsInArray&,
-                                   const Normaliser*);
-template void apply_to_columns<false>(const ForwardArrays<double>&, const ColumnsInArray&,
-                                      const Normaliser*);
-template void forward_of_runs(const ForwardArrays<float16>&, const RunsInArray&);
-template void forward_of_columns(const ForwardArrays<float16>&, const ColumnsInArray&);
-template void apply_to_runs<false>(const ForwardArrays<float16>&, const RunsInArray&,
-                                   const Normaliser*);
-template void apply_to_columns<false>(const ForwardArrays<float16>&, const ColumnsInArray&,
-                                      const Normaliser*);
-template void forward_of_runs(const ForwardArrays<bfloat16>&, const RunsInArray&);
-template void forward_of_columns(const ForwardArrays<bfloat16>&, const ColumnsInArray&);
-template void apply_to_runs<false>(const ForwardArrays<bfloat16>&, const RunsInArray&,
-                                   const Normaliser*);
-template void apply_to_columns<false>(const ForwardArrays<bfloat16>&, const ColumnsInArray&,
-                                      const Normaliser*);
+// The functions of one dtype.
+#define NORMDROP_INSTANTIATE(T)                                                         \
+  template void forward_of_runs(const ForwardArrays<T>&, const RunsInArray&);           \
+  template void forward_of_columns(const ForwardArrays<T>&, const ColumnsInArray&);     \
+  template void apply_to_runs<false>(const ForwardArrays<T>&, const RunsInArray&,       \
+                                     const Normaliser*);                                \
+  template void apply_to_columns<false>(const ForwardArrays<T>&, const ColumnsInArray&, \
+                                        const Normaliser*)
+
+NORMDROP_INSTANTIATE(float);
+NORMDROP_INSTANTIATE(double);
+NORMDROP_INSTANTIATE(float16);
+NORMDROP_INSTANTIATE(bfloat16);
+#undef NORMDROP_INSTANTIATE
 
 }  // namespace normdrop::NORMDROP_DEVICE
