@@ -3,6 +3,7 @@
 // be commutative; every thread gets the result.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 
 #include "platform.h"
@@ -28,15 +29,15 @@ __device__ __forceinline__ unsigned group_mask() {
   }
 }
 
-// A struct of 8-byte words from the lane whose number differs in one bit.
-template <class Value>
-__device__ __forceinline__ Value shuffle_xor(unsigned mask, const Value& value, int bit,
-                                             int width) {
+// A struct of 8-byte words, each through `exchange`.
+template <class Value, class Exchange>
+__device__ __forceinline__ Value shuffled(const Value& value, Exchange&& exchange) {
   static_assert(sizeof(Value) % 8 == 0);
   constexpr int words = sizeof(Value) / 8;
-  double word[words];
+  std::uint64_t word[words];
   memcpy(word, &value, sizeof value);
-  for (int i = 0; i < words; ++i) word[i] = __shfl_xor_sync(mask, word[i], bit, width);
+#pragma unroll
+  for (int i = 0; i < words; ++i) word[i] = exchange(word[i]);
   Value result;
   memcpy(&result, word, sizeof value);
   return result;
@@ -47,7 +48,8 @@ __device__ __forceinline__ Value reduce_lanes(Value value, Combine&& combine) {
   const unsigned mask = group_mask<width>();
 #pragma unroll
   for (int bit = 1; bit < width && bit < warp_threads; bit *= 2) {
-    const Value other = shuffle_xor(mask, value, bit, warp_threads);
+    const Value other =
+        shuffled(value, [&](std::uint64_t word) { return __shfl_xor_sync(mask, word, bit); });
     value = (lane_in_warp() & bit) != 0 ? combine(other, value) : combine(value, other);
   }
   return value;

@@ -20,10 +20,9 @@ struct NormaliseChannels {
   IndexMap x_map;  // (channel, run, element)
   IndexMap y_map;
   RunPlan plan;
-  bool aligned;
 };
 
-template <class T, int unit>
+template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(block_threads,
                                   cuda_tuning::chunk_threads_resident / block_threads)
     normalise_channels(NormaliseChannels<T> a) {
@@ -32,10 +31,9 @@ __global__ void __launch_bounds__(block_threads,
   SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
   SHARED_ARRAY(Moments, part, 1);
   const Chunk chunk(a.plan);
-  ChunkElements<T, unit> elements(a.arrays.x, a.x_map, chunk, a.aligned);
-  Moments moments =
-      moments_of<T, block_threads>(elements.pack, elements.valid, Divisor(chunk.elements),
-                                   largest_slots, sum_slots, square_slots);
+  ChunkElements<T, unit, aligned> elements(a.arrays.x, a.x_map, chunk);
+  Moments moments = moments_of<block_threads>(
+      elements, Divisor(chunk.elements), MomentSlots<T>{largest_slots, sum_slots, square_slots});
   if (a.plan.chunks > 1) {
     moments = over_cluster(moments, part, no_moments(),
                            [](const Moments& u, const Moments& v) { return merge(u, v); });
@@ -48,15 +46,14 @@ __global__ void __launch_bounds__(block_threads,
   const bool has_bias = a.arrays.bias.values != nullptr;
 #pragma unroll
   for (int k = 0; k < elements.packs; ++k) {
-    if (!elements.valid[k]) continue;
+    if (elements.empty(k, chunk)) continue;
     forget_widened(elements.pack[k]);
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
       T& element = elements.pack[k].element[j];
       element = normalised<true>(element, held, &n, weight, bias, has_bias);
     }
-    store_pack<T, unit>(a.arrays.y + chunk.at(a.y_map, elements.index(k)), elements.pack[k],
-                        a.aligned);
+    elements.write(a.arrays.y, a.y_map, chunk, k);
   }
   if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part
 }
@@ -72,13 +69,12 @@ struct GradientOfChannels {
   IndexMap grad_x_map;
   RunPlan plan;
   double reciprocal;  // 1 / count, or 0 where the statistics were constants
-  bool aligned;
 };
 
-template <class T, int unit>
-__device__ __forceinline__ GradientSums<T> sums_of(const ChunkElements<T, unit>& grad,
-                                                   const ChunkElements<T, unit>& x, double mean,
-                                                   double inv_std) {
+template <class T, int unit, bool aligned>
+__device__ __forceinline__ GradientSums<T> sums_of(const ChunkElements<T, unit, aligned>& grad,
+                                                   const ChunkElements<T, unit, aligned>& x,
+                                                   double mean, double inv_std) {
   GradientSums<T> sums{};
 #pragma unroll
   for (int k = 0; k < grad.packs; ++k) {
@@ -92,7 +88,7 @@ __device__ __forceinline__ GradientSums<T> sums_of(const ChunkElements<T, unit>&
   return sums;
 }
 
-template <class T, int unit>
+template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(block_threads,
                                   cuda_tuning::gradient_threads_resident / block_threads)
     gradient_of_channels(GradientOfChannels<T> a) {
@@ -102,8 +98,8 @@ __global__ void __launch_bounds__(block_threads,
     return combine(u, v);
   };
   const Chunk chunk(a.plan);
-  ChunkElements<T, unit> grad(a.arrays.grad_output, a.grad_output_map, chunk, a.aligned);
-  ChunkElements<T, unit> x(a.arrays.x, a.x_map, chunk, a.aligned);
+  ChunkElements<T, unit, aligned> grad(a.arrays.grad_output, a.grad_output_map, chunk);
+  ChunkElements<T, unit, aligned> x(a.arrays.x, a.x_map, chunk);
   const double mean = a.arrays.mean[chunk.group];
   const double inv_std = a.arrays.inv_std[chunk.group];
   GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots, both);
@@ -119,7 +115,7 @@ __global__ void __launch_bounds__(block_threads,
       line_of(mean, inv_std, g, gx, a.reciprocal, static_cast<double>(a.weight.at(chunk.group, 1)));
 #pragma unroll
   for (int k = 0; k < grad.packs; ++k) {
-    if (!grad.valid[k]) continue;
+    if (grad.empty(k, chunk)) continue;
     forget_widened(grad.pack[k]);
     forget_widened(x.pack[k]);
 #pragma unroll
@@ -127,8 +123,7 @@ __global__ void __launch_bounds__(block_threads,
       T& element = grad.pack[k].element[j];
       element = gradient(element, x.pack[k].element[j], line, 1.0, constants);
     }
-    store_pack<T, unit>(a.arrays.grad_x + chunk.at(a.grad_x_map, grad.index(k)), grad.pack[k],
-                        a.aligned);
+    grad.write(a.arrays.grad_x, a.grad_x_map, chunk, k);
   }
   if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part
 }

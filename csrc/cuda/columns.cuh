@@ -57,6 +57,12 @@ struct ColumnPlace {
     end_row = plan.rows - begin < plan.rows_per_slot ? plan.rows : begin + plan.rows_per_slot;
     first_row = begin + block_row;
   }
+
+  // Of this thread's columns in any row.
+  template <int unit>
+  __device__ PackPlace pack(const ColumnPlan& plan) const {
+    return place_in_warp<unit>(column, plan.columns);
+  }
 };
 
 // Mean and squares of `rows` values of one column in registers.
@@ -106,24 +112,24 @@ __device__ __forceinline__ void combine_block_rows(Value (&value)[unit], Value* 
 }
 
 // slots[slot * groups + outer * columns + column]
-template <class T, int unit>
+template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(column_threads)
-    column_moments(const T* x, IndexMap x_map, ColumnPlan plan, bool aligned, Moments* slots) {
+    column_moments(const T* x, IndexMap x_map, ColumnPlan plan, Moments* slots) {
   constexpr int rows = cuda_tuning::column_rows_in_registers;
   SHARED_ARRAY(Moments, shared, column_threads);
   const ColumnPlace place(plan, unit);
   Moments moments[unit];
   for (int j = 0; j < unit; ++j) moments[j] = no_moments();
-  const bool has_columns = place.column < plan.columns;
-  for (std::int64_t row = place.first_row; has_columns && row < place.end_row;
-       row += rows * column_block_rows) {
+  const PackPlace pack_place = place.pack<unit>(plan);
+  for (std::int64_t row = place.first_row; row < place.end_row; row += rows * column_block_rows) {
     Pack<T, unit> pack[rows];
     int count = 0;
 #pragma unroll
     for (int k = 0; k < rows; ++k) {
       const std::int64_t r = row + k * column_block_rows;
       if (r < place.end_row) {
-        pack[k] = load_pack<T, unit>(x + x_map.at(place.outer, r, place.column), aligned);
+        pack[k] =
+            load_pack<T, unit, aligned>(x + x_map.at(place.outer, r, place.column), pack_place);
         ++count;
       } else {
         pack[k] = zero_pack<T, unit>();
@@ -136,7 +142,7 @@ __global__ void __launch_bounds__(column_threads)
   }
   combine_block_rows(moments, shared,
                      [](const Moments& a, const Moments& b) { return merge(a, b); });
-  if (!has_columns || place.block_row != 0) return;
+  if (pack_place.after <= 0 || place.block_row != 0) return;
   Moments* slot = slots + place.slot * plan.groups() + place.outer * plan.columns + place.column;
   for (int j = 0; j < unit; ++j) slot[j] = moments[j];
 }
@@ -154,23 +160,24 @@ struct ColumnGradients {
   IndexMap statistic_map;
   IndexMap weight_map;
   ColumnPlan plan;
-  bool aligned;
   GradientSums<T>* slots;
 };
 
-template <class T, int unit>
+template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(column_threads) column_gradients(ColumnGradients<T> a) {
   SHARED_ARRAY(GradientSums<T>, shared, column_threads);
   const ColumnPlace place(a.plan, unit);
   GradientSums<T> sums[unit];
   for (int j = 0; j < unit; ++j) sums[j] = {};
-  const bool has_columns = place.column < a.plan.columns;
+  const PackPlace pack_place = place.pack<unit>(a.plan);
+  const bool has_columns = pack_place.after > 0;
 #pragma unroll 4
-  for (std::int64_t row = place.first_row; has_columns && row < place.end_row;
-       row += column_block_rows) {
-    const auto grad = load_pack<T, unit>(
-        a.grad_output + a.grad_output_map.at(place.outer, row, place.column), a.aligned);
-    const auto x = load_pack<T, unit>(a.x + a.x_map.at(place.outer, row, place.column), a.aligned);
+  for (std::int64_t row = place.first_row; row < place.end_row; row += column_block_rows) {
+    const auto grad = load_pack<T, unit, aligned>(
+        a.grad_output + a.grad_output_map.at(place.outer, row, place.column), pack_place);
+    const auto x =
+        load_pack<T, unit, aligned>(a.x + a.x_map.at(place.outer, row, place.column), pack_place);
+    if (!has_columns) continue;
     const std::int64_t statistic = a.statistic_map.at(place.outer, row, place.column);
     const std::int64_t weight = a.weight_map.at(place.outer, row, place.column);
 #pragma unroll

@@ -30,14 +30,14 @@ struct BackwardOfRows {
   std::int64_t grad_x_stride;
   std::int64_t rows_per_slot;
   std::int64_t parts;  // of a row: blocks of a cluster
-  bool aligned;
   bool parameters_aligned;
   GradientSums<T>* slots;  // (slot, column), or null where no parameter gradient is wanted
 };
 
 // One row's elements of a thread.
-template <class T, int unit>
+template <class T>
 struct GradientElementsOfRow {
+  static constexpr int unit = vector_elements<T>;
   static constexpr int packs = backward_columns<T> / unit;
   Pack<T, unit> grad_output[packs];
   Pack<T, unit> x[packs];
@@ -46,42 +46,47 @@ struct GradientElementsOfRow {
 };
 
 // What a thread handles: columns from `first_column` on, packs `threads` packs apart; rows
-// `groups` apart. Arithmetic is in double, of half types in float where their numbers allow it.
-template <class T, int unit, int threads>
+// `groups` apart. `aligned`: all packs are whole vectors on their boundaries. Arithmetic is in double,
+// of half types in float where their numbers allow it.
+template <class T, bool aligned, int threads>
 class RowsOfThread {
  public:
+  static constexpr int unit = vector_elements<T>;
   static constexpr int columns = backward_columns<T>;
   static constexpr int packs = columns / unit;
+  static constexpr int lanes = threads < warp_threads ? threads : warp_threads;
   static constexpr int groups = row_block_threads<threads> / threads;
   static constexpr bool is_half = sizeof(T) == 2;
-  using Elements = GradientElementsOfRow<T, unit>;
+  using Elements = GradientElementsOfRow<T>;
 
-  __device__ RowsOfThread(const BackwardOfRows<T>& a, std::int64_t part) : a_(a) {
-    first_column_ = part * threads * columns;
+  __device__ RowsOfThread(const BackwardOfRows<T>& a, std::int64_t part)
+      : a_(a), first_column_(part * threads * columns) {
+    const std::int64_t left = a.length - first_column_;
+    length_ = static_cast<int>(left < threads * columns ? left : threads * columns);
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      valid_[k] = column(k) < a.length;
-      if (valid_[k]) a.weight.load(column(k), 1, a.parameters_aligned, weight_[k]);
+      const int count = length_ - offset(k);
+      a.weight.load(first_column_ + offset(k), !aligned || count <= 0 ? count : unit, 1,
+                    a.parameters_aligned, weight_[k]);
     }
   }
 
-  __device__ std::int64_t column(int k) const {
-    return first_column_ + (static_cast<int>(threadIdx.x) % threads + k * threads) * unit;
+  // Of a pack, from the first of this block's columns.
+  __device__ static int offset(int k) {
+    return (static_cast<int>(threadIdx.x) % threads + k * threads) * unit;
   }
 
   __device__ Elements load(std::int64_t row) const {
     Elements elements;
     elements.mean = a_.arrays.mean[row];
     elements.inv_std = a_.arrays.inv_std[row];
-    const T* grad_output = a_.arrays.grad_output + row * a_.grad_output_stride;
-    const T* x = a_.arrays.x + row * a_.x_stride;
+    const T* grad_output = a_.arrays.grad_output + row * a_.grad_output_stride + first_column_;
+    const T* x = a_.arrays.x + row * a_.x_stride + first_column_;
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      elements.grad_output[k] = valid_[k]
-                                    ? load_pack<T, unit, true>(grad_output + column(k), a_.aligned)
-                                    : zero_pack<T, unit>();
-      elements.x[k] =
-          valid_[k] ? load_pack<T, unit, true>(x + column(k), a_.aligned) : zero_pack<T, unit>();
+      elements.grad_output[k] =
+          load_pack<T, unit, aligned, lanes, true>(grad_output + offset(k), place(k));
+      elements.x[k] = load_pack<T, unit, aligned, lanes, true>(x + offset(k), place(k));
     }
     return elements;
   }
@@ -101,12 +106,12 @@ class RowsOfThread {
     SingleRowSums sums{};
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      if (!valid_[k]) continue;
       float g = 0.0f;
       float gx = 0.0f;
       float largest = 0.0f;
 #pragma unroll
       for (int j = 0; j < unit; ++j) {
+        if (!holds(k, j)) continue;
         const float term = arithmetic(elements.grad_output[k].element[j]) * weight_[k][j];
         g += term;
         gx = fmaf(term, x_hat_of(elements, k, j, n), gx);
@@ -159,32 +164,45 @@ class RowsOfThread {
             sum = combine(sum, shared[g * threads + static_cast<int>(threadIdx.x)]);
           }
         }
-        if (threadIdx.x < threads && valid_[k]) target[column(k) + j] = sum;
+        if (threadIdx.x < threads && holds(k, j)) target[first_column_ + offset(k) + j] = sum;
       }
     }
   }
 
  private:
+  __device__ __forceinline__ bool holds(int k, int j) const {
+    return offset(k) + (aligned ? 0 : j) < length_;
+  }
+  __device__ __forceinline__ PackPlace place(int k) const {
+    return place_in_line<lanes>(offset(k), length_);
+  }
+  // Whether no lane beside this one has an element of the pack.
+  __device__ __forceinline__ bool empty(int k) const {
+    return (static_cast<int>(threadIdx.x) % threads / lanes * lanes + k * threads) * unit >=
+           length_;
+  }
+
   template <class Body>
   __device__ __forceinline__ void for_each(Body&& body) const {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      if (!valid_[k]) continue;
 #pragma unroll
-      for (int j = 0; j < unit; ++j) body(k, j);
+      for (int j = 0; j < unit; ++j) {
+        if (holds(k, j)) body(k, j);
+      }
     }
   }
 
   template <class Element>
   __device__ __forceinline__ void write_row(std::int64_t row, Element&& element) const {
-    T* grad_x = a_.arrays.grad_x + row * a_.grad_x_stride;
+    T* grad_x = a_.arrays.grad_x + row * a_.grad_x_stride + first_column_;
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      if (!valid_[k]) continue;
+      if (empty(k)) continue;
       Pack<T, unit> result;
 #pragma unroll
       for (int j = 0; j < unit; ++j) result.element[j] = element(k, j);
-      store_pack<T, unit>(grad_x + column(k), result, a_.aligned);
+      store_pack<T, unit, aligned, lanes>(grad_x + offset(k), result, place(k));
     }
   }
 
@@ -207,8 +225,8 @@ class RowsOfThread {
   }
 
   const BackwardOfRows<T>& a_;
-  std::int64_t first_column_;
-  bool valid_[packs];
+  const std::int64_t first_column_;
+  int length_;  // of the columns from there on, at most the block's
   Arithmetic<T> weight_[packs][unit];
   std::conditional_t<is_half, HalfColumnSums, ColumnSums<T>> sums_[columns] = {};
 };
@@ -222,10 +240,10 @@ __device__ __forceinline__ Value over_row(Value value, Value* slots, Value* part
   return parts > 1 ? over_cluster(value, part, Value{}, both) : value;
 }
 
-template <class T, int unit, int threads>
+template <class T, bool aligned, int threads>
 __global__ void __launch_bounds__(row_block_threads<threads>)
     backward_of_rows(BackwardOfRows<T> a) {
-  using Thread = RowsOfThread<T, unit, threads>;
+  using Thread = RowsOfThread<T, aligned, threads>;
   constexpr int block = row_block_threads<threads>;
   constexpr int slots = slots_for<threads>;
   SHARED_ARRAY(GradientSums<T>, row_slots, 2 * slots);

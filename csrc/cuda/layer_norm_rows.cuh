@@ -21,7 +21,6 @@ struct NormaliseRows {
   std::int64_t y_stride;
   double eps;
   Statistics statistics;
-  bool aligned;
   bool parameters_aligned;
 };
 
@@ -30,22 +29,37 @@ template <int threads>
 inline constexpr int row_block_threads =
     threads > cuda_tuning::short_row_block ? threads : cuda_tuning::short_row_block;
 
-// A thread's elements of a row: packs `threads` packs apart.
-template <class T, int unit, int threads>
+// A thread's elements of a row, or of a part of one: packs `threads` packs apart. `aligned`: all are
+// whole vectors on their boundaries.
+template <class T, bool aligned, int threads>
 struct RowElements {
+  static constexpr int unit = vector_elements<T>;
   static constexpr int packs = chunk_elements<T> / block_threads / unit;
+  static constexpr int lanes = threads < warp_threads ? threads : warp_threads;
   Pack<T, unit> pack[packs];
   bool valid[packs];
+  int length;
 
   __device__ __forceinline__ static int column(int k) {
     return (static_cast<int>(threadIdx.x) % threads + k * threads) * unit;
   }
+  __device__ __forceinline__ bool holds(int k, int j) const {
+    return aligned ? valid[k] : column(k) + j < length;
+  }
+  __device__ __forceinline__ PackPlace place(int k) const {
+    return place_in_line<lanes>(column(k), length);
+  }
+  // Whether no lane beside this one has an element of the pack.
+  __device__ __forceinline__ bool empty(int k) const {
+    return (static_cast<int>(threadIdx.x) % threads / lanes * lanes + k * threads) * unit >= length;
+  }
 
-  __device__ __forceinline__ RowElements(const T* x, int length, bool aligned) {
+  __device__ __forceinline__ RowElements(const T* x, int row_length) : length(row_length) {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
       valid[k] = column(k) < length;
-      pack[k] = valid[k] ? load_pack<T, unit, true>(x + column(k), aligned) : zero_pack<T, unit>();
+      pack[k] = empty(k) ? zero_pack<T, unit>()
+                         : load_pack<T, unit, aligned, lanes, true>(x + column(k), place(k));
     }
   }
 
@@ -56,45 +70,31 @@ struct RowElements {
     const bool has_bias = a.bias.values != nullptr;
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      if (!valid[k]) continue;
+      if (empty(k)) continue;
       forget_widened(pack[k]);
       Arithmetic<T> weight[unit];
       Arithmetic<T> bias[unit];
-      a.weight.load(first + column(k), 1, a.parameters_aligned, weight);
-      a.bias.load(first + column(k), 0, a.parameters_aligned, bias);
+      const int count = !aligned ? length - column(k) : valid[k] ? unit : 0;
+      a.weight.load(first + column(k), count, 1, a.parameters_aligned, weight);
+      a.bias.load(first + column(k), count, 0, a.parameters_aligned, bias);
 #pragma unroll
       for (int j = 0; j < unit; ++j) {
         pack[k].element[j] =
             normalised<true>(pack[k].element[j], held, &n, weight[j], bias[j], has_bias);
       }
-      store_pack<T, unit>(y + column(k), pack[k], a.aligned);
+      store_pack<T, unit, aligned, lanes>(y + column(k), pack[k], place(k));
     }
   }
 };
 
-// Shared memory of a block for the moments of what its threads hold.
-template <class T>
-struct MomentSlots {
-  double* largest;
-  Sum<T>* sums;
-  Sum<T>* squares;
-};
-
 // Threads that a multiprocessor holds at once: what bounds the registers of one.
-template <int unit>
+template <bool aligned>
 inline constexpr int row_threads_resident =
-    unit > 1 ? cuda_tuning::row_threads_resident : cuda_tuning::odd_row_threads_resident;
+    aligned ? cuda_tuning::row_threads_resident : cuda_tuning::shifted_row_threads_resident;
 
-template <class T, int unit, int threads>
-__device__ __forceinline__ Moments moments_of(RowElements<T, unit, threads>& elements,
-                                              const Divisor& length, const MomentSlots<T>& slots) {
-  return moments_of<T, threads>(elements.pack, elements.valid, length, slots.largest, slots.sums,
-                                slots.squares);
-}
-
-template <class T, int unit, int threads>
+template <class T, bool aligned, int threads>
 __global__ void __launch_bounds__(row_block_threads<threads>,
-                                  row_threads_resident<unit> / row_block_threads<threads>)
+                                  row_threads_resident<aligned> / row_block_threads<threads>)
     normalise_rows(NormaliseRows<T> a) {
   constexpr int rows = row_block_threads<threads> / threads;
   SHARED_ARRAY(double, largest_slots, slots_for<threads>);
@@ -103,18 +103,17 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
   const std::int64_t row =
       static_cast<std::int64_t>(blockIdx.x) * rows + static_cast<int>(threadIdx.x) / threads;
   if (row >= a.rows) return;  // the whole group of threads
-  RowElements<T, unit, threads> elements(a.x + row * a.x_stride, static_cast<int>(a.length),
-                                         a.aligned);
-  const Moments moments =
-      moments_of(elements, a.divisor, MomentSlots<T>{largest_slots, sum_slots, square_slots});
+  RowElements<T, aligned, threads> elements(a.x + row * a.x_stride, static_cast<int>(a.length));
+  const Moments moments = moments_of<threads>(
+      elements, a.divisor, MomentSlots<T>{largest_slots, sum_slots, square_slots});
   const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
   if (threadIdx.x % threads == 0) a.statistics.set(row, n);
   elements.write(a.y + row * a.y_stride, n, a, 0);
 }
 
 // A cluster has a row, each of its blocks a chunk. The same bits as chunks through memory.
-template <class T, int unit>
-__global__ void __launch_bounds__(block_threads, row_threads_resident<unit> / block_threads)
+template <class T, bool aligned>
+__global__ void __launch_bounds__(block_threads, row_threads_resident<aligned> / block_threads)
     normalise_rows_in_clusters(NormaliseRows<T> a) {
   SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
   SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
@@ -124,9 +123,9 @@ __global__ void __launch_bounds__(block_threads, row_threads_resident<unit> / bl
   const std::int64_t begin = static_cast<std::int64_t>(cluster_rank()) * chunk_elements<T>;
   const std::int64_t left = a.length - begin;
   const int length = static_cast<int>(left < chunk_elements<T> ? left : chunk_elements<T>);
-  RowElements<T, unit, block_threads> elements(a.x + row * a.x_stride + begin, length, a.aligned);
-  const Moments mine =
-      moments_of(elements, Divisor(length), MomentSlots<T>{largest_slots, sum_slots, square_slots});
+  RowElements<T, aligned, block_threads> elements(a.x + row * a.x_stride + begin, length);
+  const Moments mine = moments_of<block_threads>(
+      elements, Divisor(length), MomentSlots<T>{largest_slots, sum_slots, square_slots});
   const Moments moments = over_cluster(
       mine, part, no_moments(), [](const Moments& u, const Moments& v) { return merge(u, v); });
   const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
@@ -156,11 +155,12 @@ std::int64_t chunks_of_row(std::int64_t length) {
 template <class T>
 void forward_of_rows_on_chip(const ForwardArrays<T>& a, std::int64_t rows, std::int64_t length,
                              std::int64_t x_stride, std::int64_t y_stride) {
-  for_unit<T>(length, [&](auto unit) {
-    const bool aligned = packs_lie_aligned<T>(a.x, x_stride, unit.is) &&
-                         packs_lie_aligned<T>(a.y, y_stride, unit.is);
-    const bool parameters_aligned = packs_lie_aligned<T>(a.weight.values, 0, unit.is) &&
-                                    packs_lie_aligned<T>(a.bias.values, 0, unit.is);
+  constexpr int unit = vector_elements<T>;
+  const bool parameters_aligned = packs_lie_aligned<T>(a.weight.values, 0, unit) &&
+                                  packs_lie_aligned<T>(a.bias.values, 0, unit);
+  const bool in_vectors = length % unit == 0 && packs_lie_aligned<T>(a.x, x_stride, unit) &&
+                          packs_lie_aligned<T>(a.y, y_stride, unit);
+  for_either(in_vectors, [&](auto aligned) {
     const NormaliseRows<T> arguments{a.x,
                                      a.y,
                                      a.weight,
@@ -172,19 +172,18 @@ void forward_of_rows_on_chip(const ForwardArrays<T>& a, std::int64_t rows, std::
                                      y_stride,
                                      a.eps,
                                      a.statistics,
-                                     aligned,
                                      parameters_aligned};
     const std::int64_t chunks = chunks_of_row<T>(length);
     if (chunks > 1) {
       LaunchDims dims = grid_of(rows * chunks, block_threads);
       dims.cluster = static_cast<unsigned>(chunks);
-      launch("normalise_rows_in_clusters", normalise_rows_in_clusters<T, unit.is>, dims, a.stream,
-             arguments);
+      launch("normalise_rows_in_clusters", normalise_rows_in_clusters<T, aligned.is>, dims,
+             a.stream, arguments);
       return;
     }
     for_threads_of_row<T>(length, [&](auto threads) {
       constexpr int block = row_block_threads<threads.is>;
-      launch("normalise_rows", normalise_rows<T, unit.is, threads.is>,
+      launch("normalise_rows", normalise_rows<T, aligned.is, threads.is>,
              grid_of(divided_up(rows, block / threads.is), block), a.stream, arguments);
     });
   });

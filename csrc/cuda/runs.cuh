@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cuda/moments.cuh"
+#include "cuda/pack_access.cuh"
 #include "cuda/tuning.h"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -54,6 +55,7 @@ struct Chunk {
   std::int64_t begin;  // in the run
   int length;          // of a run, or the part of one
   int elements;
+  std::uint32_t inverse;  // of the length: ceil(2^32 / length)
 
   __device__ explicit Chunk(const RunPlan& plan) {
     group = blockIdx.x / plan.chunks;
@@ -66,58 +68,83 @@ struct Chunk {
         static_cast<int>(length_left < plan.length_per_chunk ? length_left : plan.length_per_chunk);
     const std::int64_t count = runs_left < plan.runs_per_chunk ? runs_left : plan.runs_per_chunk;
     elements = static_cast<int>(count) * length;
+    inverse = length > 1 ? 0xffffffffu / static_cast<unsigned>(length) + 1u : 0u;
+  }
+
+  // Which of the chunk's runs an element is in: i / length, exact for 16 bits of either.
+  __device__ int run_of(int i) const {
+    const std::uint64_t product = static_cast<std::uint64_t>(static_cast<unsigned>(i)) * inverse;
+    return length > 1 ? static_cast<int>(product >> 32) : i;
   }
 
   __device__ std::int64_t at(const IndexMap& map, int i) const {
-    if (i < length) return map.at(group, first_run, begin + i);
-    return map.at(group, first_run + i / length, begin + i % length);
+    const int run = run_of(i);
+    return map.at(group, first_run + run, begin + (i - run * length));
+  }
+
+  // Of a pack that begins with element i.
+  template <int unit>
+  __device__ PackPlace place(int i) const {
+    if constexpr (unit == 1) return {0, i < elements ? 1 : 0, false, false};
+    const int in_run = i - run_of(i) * length;
+    const int lane = lane_in_warp();
+    return {in_run, i < elements ? length - in_run : 0, lane > 0 && in_run > 0,
+            lane < warp_threads - 1 && in_run + unit < length};
   }
 };
+static_assert(chunk_elements<float> <= 1 << 16);
 
-// Mean and squares of the elements that this block's threads hold, `packs` each: two passes over
-// registers. Deviations from a mean that is exact for equal elements vanish exactly.
-template <class T, int threads, int packs, int elements>
-__device__ __forceinline__ Moments moments_of(Pack<T, elements> (&pack)[packs],
-                                              const bool (&valid)[packs], const Divisor& count,
-                                              double* largest_slots, Sum<T>* sum_slots,
-                                              Sum<T>* square_slots) {
+// Shared memory of a block for the moments of what its threads hold.
+template <class T>
+struct MomentSlots {
+  double* largest;
+  Sum<T>* sums;
+  Sum<T>* squares;
+};
+
+// Mean and squares of the elements that `threads` threads hold: two passes over registers.
+// Deviations from a mean that is exact for equal elements vanish exactly.
+template <int threads, class T, class Elements>
+__device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor& count,
+                                              const MomentSlots<T>& slots) {
   double scale = 1.0;
   if constexpr (sizeof(T) == 8) {
     double largest = 0.0;
 #pragma unroll
-    for (int k = 0; k < packs; ++k) {
+    for (int k = 0; k < Elements::packs; ++k) {
 #pragma unroll
-      for (int j = 0; j < elements; ++j) {
-        if (valid[k]) largest = fmax(largest, fabs(pack[k].element[j]));
+      for (int j = 0; j < Elements::unit; ++j) {
+        if (elements.holds(k, j)) largest = fmax(largest, fabs(elements.pack[k].element[j]));
       }
     }
     largest =
-        reduce<threads>(largest, largest_slots, [](double a, double b) { return fmax(a, b); });
+        reduce<threads>(largest, slots.largest, [](double a, double b) { return fmax(a, b); });
     scale = scale_for<T>(largest);
   }
   Sum<T> sum{};
 #pragma unroll
-  for (int k = 0; k < packs; ++k) {
+  for (int k = 0; k < Elements::packs; ++k) {
 #pragma unroll
-    for (int j = 0; j < elements; ++j) {
-      if (valid[k]) sum.add_term(static_cast<double>(arithmetic(pack[k].element[j])) * scale);
+    for (int j = 0; j < Elements::unit; ++j) {
+      const double value = static_cast<double>(arithmetic(elements.pack[k].element[j])) * scale;
+      if (elements.holds(k, j)) sum.add_term(value);
     }
   }
-  const DoubleDouble total_sum = reduce_sum<threads>(sum, sum_slots).total();
+  const DoubleDouble total_sum = reduce_sum<threads>(sum, slots.sums).total();
   const DoubleDouble mean = count.quotient(total_sum);
   Sum<T> squares{};
 #pragma unroll
-  for (int k = 0; k < packs; ++k) {
-    forget_widened(pack[k]);
+  for (int k = 0; k < Elements::packs; ++k) {
+    forget_widened(elements.pack[k]);
 #pragma unroll
-    for (int j = 0; j < elements; ++j) {
-      const double value = static_cast<double>(arithmetic(pack[k].element[j])) * scale;
+    for (int j = 0; j < Elements::unit; ++j) {
+      const double value = static_cast<double>(arithmetic(elements.pack[k].element[j])) * scale;
       double deviation = value - mean.high;
       if constexpr (sizeof(T) == 8) deviation -= mean.low;
-      if (valid[k]) squares.add_term(deviation * deviation);
+      if (elements.holds(k, j)) squares.add_term(deviation * deviation);
     }
   }
-  const double total_squares = reduce_sum<threads>(squares, square_slots).total().high;
+  const double total_squares = reduce_sum<threads>(squares, slots.squares).total().high;
   return {count.value, total_sum, total_squares, scale};
 }
 
@@ -139,9 +166,11 @@ __device__ __forceinline__ GradientSums<T> combine(const GradientSums<T>& a,
   return {combine(a.g, b.g), combine(a.gx, b.gx)};
 }
 
-// A thread's elements of a chunk: packs `block_threads` packs apart.
-template <class T, int unit>
+// A thread's elements of a chunk: packs `block_threads` packs apart, which do not cross from one run
+// to the next.
+template <class T, int unit_elements, bool aligned>
 struct ChunkElements {
+  static constexpr int unit = unit_elements;
   static constexpr int packs = chunk_elements<T> / block_threads / unit;
   Pack<T, unit> pack[packs];
   bool valid[packs];
@@ -149,29 +178,38 @@ struct ChunkElements {
   __device__ __forceinline__ static int index(int k) {
     return (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
   }
+  __device__ __forceinline__ bool holds(int k, int) const { return valid[k]; }
+  // Whether no lane of the warp has an element of the pack.
+  __device__ __forceinline__ static bool empty(int k, const Chunk& chunk) {
+    return index(k) - lane_in_warp() * unit >= chunk.elements;
+  }
 
-  __device__ __forceinline__ ChunkElements(const T* x, const IndexMap& map, const Chunk& chunk,
-                                           bool aligned) {
+  __device__ __forceinline__ ChunkElements(const T* x, const IndexMap& map, const Chunk& chunk) {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
       valid[k] = index(k) < chunk.elements;
-      pack[k] = valid[k] ? load_pack<T, unit>(x + chunk.at(map, index(k)), aligned)
-                         : zero_pack<T, unit>();
+      pack[k] = empty(k, chunk) ? zero_pack<T, unit>()
+                                : load_pack<T, unit, aligned>(x + chunk.at(map, index(k)),
+                                                              chunk.place<unit>(index(k)));
     }
+  }
+
+  __device__ __forceinline__ void write(T* y, const IndexMap& map, const Chunk& chunk,
+                                        int k) const {
+    store_pack<T, unit, aligned>(y + chunk.at(map, index(k)), pack[k], chunk.place<unit>(index(k)));
   }
 };
 
-template <class T, int unit>
+template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(block_threads)
-    run_moments(const T* x, IndexMap x_map, RunPlan plan, bool aligned, Moments* slots) {
+    run_moments(const T* x, IndexMap x_map, RunPlan plan, Moments* slots) {
   SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
   SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
   SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
   const Chunk chunk(plan);
-  ChunkElements<T, unit> elements(x, x_map, chunk, aligned);
-  const Moments moments =
-      moments_of<T, block_threads>(elements.pack, elements.valid, Divisor(chunk.elements),
-                                   largest_slots, sum_slots, square_slots);
+  ChunkElements<T, unit, aligned> elements(x, x_map, chunk);
+  const Moments moments = moments_of<block_threads>(
+      elements, Divisor(chunk.elements), MomentSlots<T>{largest_slots, sum_slots, square_slots});
   if (threadIdx.x == 0) slots[blockIdx.x] = moments;
 }
 
@@ -188,11 +226,10 @@ struct RunGradients {
   IndexMap statistic_map;
   IndexMap weight_map;
   RunPlan plan;
-  bool aligned;
   GradientSums<T>* slots;
 };
 
-template <class T, int unit>
+template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(block_threads) run_gradients(RunGradients<T> a) {
   constexpr int packs = chunk_elements<T> / block_threads / unit;
   SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
@@ -201,9 +238,11 @@ __global__ void __launch_bounds__(block_threads) run_gradients(RunGradients<T> a
 #pragma unroll 4
   for (int k = 0; k < packs; ++k) {
     const int i = (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
-    if (i >= chunk.elements) break;
-    const auto grad = load_pack<T, unit>(a.grad_output + chunk.at(a.grad_output_map, i), a.aligned);
-    const auto x = load_pack<T, unit>(a.x + chunk.at(a.x_map, i), a.aligned);
+    const PackPlace place = chunk.place<unit>(i);
+    const auto grad =
+        load_pack<T, unit, aligned>(a.grad_output + chunk.at(a.grad_output_map, i), place);
+    const auto x = load_pack<T, unit, aligned>(a.x + chunk.at(a.x_map, i), place);
+    if (i >= chunk.elements) continue;
     const std::int64_t statistic = chunk.at(a.statistic_map, i);
     const std::int64_t weight = chunk.at(a.weight_map, i);
 #pragma unroll

@@ -48,32 +48,39 @@ inline LaunchDims grid_of(std::int64_t blocks, int threads) {
   return dims;
 }
 
-template <int value>
+template <auto value>
 struct Number {
-  static constexpr int is = value;
+  static constexpr auto is = value;
 };
 
-// Calls body with the number of elements of a pack, as a compile-time value: a whole vector where
-// every run of elements is a multiple of it, else 1.
-template <class T, class Body>
-void for_unit(std::int64_t length, Body&& body) {
-  if (length % vector_elements<T> == 0) {
-    body(Number<vector_elements<T>>{});
+// Calls body with a truth, as a compile-time value.
+template <class Body>
+void for_either(bool truth, Body&& body) {
+  if (truth) {
+    body(Number<true>{});
   } else {
-    body(Number<1>{});
+    body(Number<false>{});
   }
 }
 
-// As for_unit, of columns: a thread keeps several doubles for each of its columns, so that eight of
-// them would not fit.
-template <class T, class Body>
-void for_column_unit(std::int64_t columns, Body&& body) {
-  constexpr int widest = vector_elements<T> < 4 ? vector_elements<T> : 4;
-  if (columns % widest == 0) {
-    body(Number<widest>{});
-  } else {
-    body(Number<1>{});
-  }
+// Calls body with the number of elements of a pack, a whole vector where every run of elements is a
+// multiple of it, else 1, and with whether packs lie on their boundaries, both as compile-time
+// values. `lie_aligned` tells the latter for a number.
+template <int widest, class LieAligned, class Body>
+void for_packs(std::int64_t length, LieAligned&& lie_aligned, Body&& body) {
+  if (length % widest != 0) return body(Number<1>{}, Number<true>{});
+  for_either(lie_aligned(widest), [&](auto aligned) { body(Number<widest>{}, aligned); });
+}
+
+// Of columns: a thread keeps several doubles for each of its columns, so that eight of them would not
+// fit.
+template <class T>
+inline constexpr int column_elements = vector_elements<T> < 4 ? vector_elements<T> : 4;
+
+// What for_packs<column_elements<T>> calls its body with.
+template <class T>
+int column_unit(std::int64_t columns) {
+  return columns % column_elements<T> == 0 ? column_elements<T> : 1;
 }
 
 // Whether packs of a unit lie aligned in an array whose packs start at multiples of it.

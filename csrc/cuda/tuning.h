@@ -27,10 +27,10 @@ inline constexpr std::int64_t column_slots = 256;
 inline constexpr int short_row_block = 128;
 
 // Layer norm of rows: threads that a multiprocessor shall hold at once. 768 leave each 80 registers,
-// which 32 elements of float32 and two passes over them need without spilling; single elements
-// (odd lengths) need more.
+// which 32 elements of float32 and two passes over them need without spilling; rows that do not lie
+// in whole vectors need more.
 inline constexpr int row_threads_resident = 768;
-inline constexpr int odd_row_threads_resident = 512;
+inline constexpr int shifted_row_threads_resident = 640;
 
 // Batch norm of channels on chip: threads that a multiprocessor shall hold at once, forward and
 // backward, whose chunks of two arrays take twice the registers.

@@ -1,7 +1,4 @@
-// Elements in registers as they are stored, up to 16 bytes together.
-//
-// How many elements make a pack follows from the shape alone, never from an address: a pack whose
-// address is not aligned is read and written element by element, and no bit of a result moves.
+// Elements in registers as they are stored, up to 16 bytes together, and parameters beside them.
 #pragma once
 
 #include <cstdint>
@@ -42,31 +39,22 @@ struct alignas(sizeof(T) * elements) Pack {
   T element[elements];
 };
 
-// Of data that is read once (streamed) or again soon.
+// From and to an address on a boundary of the pack's size.
 template <class T, int elements, bool streamed = false>
-__device__ __forceinline__ Pack<T, elements> load_pack(const T* from, bool aligned) {
+__device__ __forceinline__ Pack<T, elements> load_vector(const T* from) {
+  using Whole = Bytes<sizeof(Pack<T, elements>)>;
+  const Whole bytes = streamed ? load_streaming_as<Whole>(from) : load_as<Whole>(from);
   Pack<T, elements> pack;
-  if (elements > 1 && aligned) {
-    using Whole = Bytes<sizeof(pack)>;
-    const Whole bytes = streamed ? load_streaming_as<Whole>(from) : load_as<Whole>(from);
-    memcpy(&pack, &bytes, sizeof pack);
-  } else {
-#pragma unroll
-    for (int i = 0; i < elements; ++i) pack.element[i] = from[i];
-  }
+  memcpy(&pack, &bytes, sizeof pack);
   return pack;
 }
 
 template <class T, int elements>
-__device__ __forceinline__ void store_pack(T* to, const Pack<T, elements>& pack, bool aligned) {
-  if (elements > 1 && aligned) {
-    Bytes<sizeof(pack)> bytes;
-    memcpy(&bytes, &pack, sizeof pack);
-    store_streaming_as<Bytes<sizeof(pack)>>(to, bytes);
-  } else {
-#pragma unroll
-    for (int i = 0; i < elements; ++i) to[i] = pack.element[i];
-  }
+__device__ __forceinline__ void store_vector(T* to, const Pack<T, elements>& pack) {
+  using Whole = Bytes<sizeof(Pack<T, elements>)>;
+  Whole bytes;
+  memcpy(&bytes, &pack, sizeof pack);
+  store_streaming_as<Whole>(to, bytes);
 }
 
 template <class T, int elements>
@@ -112,16 +100,17 @@ struct Parameter {
     return arithmetic(static_cast<const T*>(values)[i]);
   }
 
-  // `elements` neighbours, which lie aligned together where the pointer does.
+  // `elements` neighbours, of which the first `count` are there. They lie aligned together where
+  // the pointer does.
   template <int elements>
-  __device__ __forceinline__ void load(std::int64_t i, Arithmetic<T> otherwise, bool aligned,
-                                       Arithmetic<T> (&out)[elements]) const {
-    if (elements == 1 || values == nullptr || !aligned || is_float) {
+  __device__ __forceinline__ void load(std::int64_t i, int count, Arithmetic<T> otherwise,
+                                       bool aligned, Arithmetic<T> (&out)[elements]) const {
+    if (elements == 1 || values == nullptr || !aligned || is_float || count < elements) {
 #pragma unroll
-      for (int j = 0; j < elements; ++j) out[j] = at(i + j, otherwise);
+      for (int j = 0; j < elements; ++j) out[j] = j < count ? at(i + j, otherwise) : otherwise;
       return;
     }
-    const auto pack = load_pack<T, elements>(static_cast<const T*>(values) + i, true);
+    const auto pack = load_vector<T, elements>(static_cast<const T*>(values) + i);
 #pragma unroll
     for (int j = 0; j < elements; ++j) out[j] = arithmetic(pack.element[j]);
   }

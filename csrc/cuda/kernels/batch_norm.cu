@@ -59,13 +59,15 @@ __global__ void __launch_bounds__(block_threads)
 template <class T>
 void forward_on_chip(const BatchNormForward& a, const ForwardArrays<T>& arrays,
                      const RunPlan& plan) {
-  for_unit<T>(a.inner, [&](auto unit) {
-    const bool aligned = packs_lie_aligned<T>(a.x, a.x_batch_stride, unit.is) &&
-                         packs_lie_aligned<T>(a.y, a.y_batch_stride, unit.is);
+  const auto lie_aligned = [&](int unit) {
+    return packs_lie_aligned<T>(a.x, a.x_batch_stride, unit) &&
+           packs_lie_aligned<T>(a.y, a.y_batch_stride, unit);
+  };
+  for_packs<vector_elements<T>>(a.inner, lie_aligned, [&](auto unit, auto aligned) {
     const NormaliseChannels<T> arguments{
-        arrays, {a.inner, a.x_batch_stride, 1}, {a.inner, a.y_batch_stride, 1}, plan, aligned};
-    launch("normalise_channels", normalise_channels<T, unit.is>, cluster_for_each_group(plan),
-           a.stream, arguments);
+        arrays, {a.inner, a.x_batch_stride, 1}, {a.inner, a.y_batch_stride, 1}, plan};
+    launch("normalise_channels", normalise_channels<T, unit.is, aligned.is>,
+           cluster_for_each_group(plan), a.stream, arguments);
   });
 }
 

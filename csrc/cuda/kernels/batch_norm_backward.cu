@@ -48,11 +48,12 @@ class Backward {
   }
 
   void on_chip(const RunPlan& plan) const {
-    for_unit<T>(a_.inner, [&](auto unit) {
-      const bool aligned =
-          packs_lie_aligned<T>(a_.grad_output, a_.grad_output_batch_stride, unit.is) &&
-          packs_lie_aligned<T>(a_.x, a_.x_batch_stride, unit.is) &&
-          packs_lie_aligned<T>(a_.grad_x, a_.grad_x_batch_stride, unit.is);
+    const auto lie_aligned = [&](int unit) {
+      return packs_lie_aligned<T>(a_.grad_output, a_.grad_output_batch_stride, unit) &&
+             packs_lie_aligned<T>(a_.x, a_.x_batch_stride, unit) &&
+             packs_lie_aligned<T>(a_.grad_x, a_.grad_x_batch_stride, unit);
+    };
+    for_packs<vector_elements<T>>(a_.inner, lie_aligned, [&](auto unit, auto aligned) {
       const GradientOfChannels<T> arguments{
           arrays_,
           parameter_of<T>(a_.weight, a_.parameter_dtype),
@@ -62,10 +63,9 @@ class Backward {
           {a_.inner, a_.x_batch_stride, 1},
           {a_.inner, a_.grad_x_batch_stride, 1},
           plan,
-          reciprocal(),
-          aligned};
-      launch("gradient_of_channels", gradient_of_channels<T, unit.is>, cluster_for_each_group(plan),
-             a_.stream, arguments);
+          reciprocal()};
+      launch("gradient_of_channels", gradient_of_channels<T, unit.is, aligned.is>,
+             cluster_for_each_group(plan), a_.stream, arguments);
     });
   }
 
@@ -87,15 +87,13 @@ class Backward {
   void columns() const {
     const ReductionMaps<T> maps{
         {0, a_.grad_output_batch_stride, 1}, {0, a_.x_batch_stride, 1}, {0, 0, 1}, {}, {0, 0, 0}};
-    for_column_unit<T>(a_.channels, [&](auto unit) {
-      const ColumnPlan plan = plan_columns(1, a_.batch, a_.channels, unit.is);
-      const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
-          a_.stream, plan.slots * plan.groups(), plan.groups());
-      sums_of_columns(arrays_, maps, 1, a_.batch, a_.channels, slots);
-      merge_sums(merge_of(slots, slots_of(plan), lines), a_.stream);
-      write_columns<T>(arrays_, {lines, {}, a_.frozen}, 1, a_.batch, a_.channels, maps,
-                       {0, a_.grad_x_batch_stride, 1});
-    });
+    const ColumnPlan plan = plan_columns(1, a_.batch, a_.channels, column_unit<T>(a_.channels));
+    const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
+        a_.stream, plan.slots * plan.groups(), plan.groups());
+    sums_of_columns(arrays_, maps, 1, a_.batch, a_.channels, slots);
+    merge_sums(merge_of(slots, slots_of(plan), lines), a_.stream);
+    write_columns<T>(arrays_, {lines, {}, a_.frozen}, 1, a_.batch, a_.channels, maps,
+                     {0, a_.grad_x_batch_stride, 1});
   }
 
   const BatchNormBackward& a_;

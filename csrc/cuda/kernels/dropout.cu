@@ -6,6 +6,7 @@
 // is 0 also where x is inf or NaN: select, not multiply.
 #include "common/philox.h"
 #include "cuda/kernels/kernels.h"
+#include "cuda/pack_access.cuh"
 #include "cuda/scratch.cuh"
 #include "cuda/tuning.h"
 #include "ops/dropout.h"
@@ -39,28 +40,35 @@ template <class T>
 inline constexpr int group_elements =
     vector_elements<T> > words_per_block ? vector_elements<T> : words_per_block;
 
-template <class T>
+template <class T, bool aligned>
 struct Dropping {
+  static constexpr int unit = vector_elements<T>;
+  static constexpr int packs = group_elements<T> / unit;
   const T* x;
   T* y;
   std::int64_t count;
   std::uint64_t first_index;
   std::uint64_t threshold;
   Arithmetic<T> scale;
-  bool aligned;
 
   __device__ __forceinline__ T result(T value, std::uint32_t word) const {
     return word < threshold ? rounded<T>(arithmetic(value) * scale) : T{};
   }
 
-  // A whole group whose first element has the first word of a block.
+  __device__ __forceinline__ PackPlace place(std::int64_t begin, int k) const {
+    if constexpr (packs == 1) return place_in_warp<unit>(begin, count);
+    const std::int64_t left = count - begin - k * unit;
+    return {0, static_cast<int>(left < unit ? left : unit), false, false};
+  }
+
+  // A group whose first element has the first word of a block: whole, or of a warp whose lanes are
+  // all here.
   __device__ __forceinline__ void group(std::int64_t begin, const Draw& draw) const {
-    constexpr int unit = vector_elements<T>;
-    constexpr int packs = group_elements<T> / unit;
     Pack<T, unit> pack[packs];
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      pack[k] = load_pack<T, unit, true>(x + begin + k * unit, aligned);
+      pack[k] =
+          load_pack<T, unit, aligned, warp_threads, true>(x + begin + k * unit, place(begin, k));
     }
     const std::uint64_t first_block =
         (first_index + static_cast<std::uint64_t>(begin)) / words_per_block;
@@ -75,7 +83,9 @@ struct Dropping {
       }
     }
 #pragma unroll
-    for (int k = 0; k < packs; ++k) store_pack<T, unit>(y + begin + k * unit, pack[k], aligned);
+    for (int k = 0; k < packs; ++k) {
+      store_pack<T, unit, aligned>(y + begin + k * unit, pack[k], place(begin, k));
+    }
   }
 
   __device__ void elements(std::int64_t begin, std::int64_t end, const Draw& draw) const {
@@ -86,25 +96,22 @@ struct Dropping {
   }
 };
 
-template <class T>
-__global__ void __launch_bounds__(threads) drop_elements(Dropout a, bool aligned) {
+template <class T, bool aligned>
+__global__ void __launch_bounds__(threads) drop_elements(Dropout a) {
   constexpr int step = group_elements<T>;
   const Draw draw(a.draw, a.device_draw);
-  const Dropping<T> dropping{static_cast<const T*>(a.x),
-                             static_cast<T*>(a.y),
-                             a.count,
-                             a.draw.first_index,
-                             a.draw.threshold,
-                             static_cast<Arithmetic<T>>(a.scale),
-                             aligned};
+  const Dropping<T, aligned> dropping{
+      static_cast<const T*>(a.x), static_cast<T*>(a.y), a.count,
+      a.draw.first_index,         a.draw.threshold,     static_cast<Arithmetic<T>>(a.scale)};
   const bool whole_blocks = a.draw.first_index % words_per_block == 0;
   const std::int64_t first =
       static_cast<std::int64_t>(blockIdx.x) * cuda_tuning::packs_per_thread * threads;
 #pragma unroll
   for (int k = 0; k < cuda_tuning::packs_per_thread; ++k) {
     const std::int64_t begin = (first + k * threads + threadIdx.x) * step;
-    if (begin >= a.count) return;
-    if (whole_blocks && begin + step <= a.count) {
+    const bool with_neighbours = whole_blocks && !aligned;
+    if (begin - (with_neighbours ? lane_in_warp() * step : 0) >= a.count) return;
+    if (with_neighbours || (whole_blocks && begin + step <= a.count)) {
       dropping.group(begin, draw);
     } else {
       dropping.elements(begin, begin + step < a.count ? begin + step : a.count, draw);
@@ -125,9 +132,10 @@ template <class T>
 void run(const Dropout& a) {
   constexpr std::int64_t per_block =
       static_cast<std::int64_t>(threads) * cuda_tuning::packs_per_thread * group_elements<T>;
-  const bool aligned = lies_aligned(a.x, 0, 16) && lies_aligned(a.y, 0, 16);
-  launch("drop_elements", drop_elements<T>, grid_of(divided_up(a.count, per_block), threads),
-         a.stream, a, aligned);
+  for_either(lies_aligned(a.x, 0, 16) && lies_aligned(a.y, 0, 16), [&](auto aligned) {
+    launch("drop_elements", drop_elements<T, aligned.is>,
+           grid_of(divided_up(a.count, per_block), threads), a.stream, a);
+  });
 }
 
 }  // namespace

@@ -43,13 +43,15 @@ template <class T>
 SlotLayout backward_of_rows_on_chip(BackwardOfRows<T> arguments, bool parameters,
                                     GradientSums<T>** slots) {
   SlotLayout layout{};
-  for_unit<T>(arguments.length, [&](auto unit) {
-    const BackwardArrays<T>& arrays = arguments.arrays;
-    arguments.aligned =
-        packs_lie_aligned<T>(arrays.grad_output, arguments.grad_output_stride, unit.is) &&
-        packs_lie_aligned<T>(arrays.x, arguments.x_stride, unit.is) &&
-        packs_lie_aligned<T>(arrays.grad_x, arguments.grad_x_stride, unit.is);
-    arguments.parameters_aligned = packs_lie_aligned<T>(arguments.weight.values, 0, unit.is);
+  constexpr int unit = vector_elements<T>;
+  const BackwardArrays<T>& arrays = arguments.arrays;
+  arguments.parameters_aligned = packs_lie_aligned<T>(arguments.weight.values, 0, unit);
+  const bool in_vectors =
+      arguments.length % unit == 0 &&
+      packs_lie_aligned<T>(arrays.grad_output, arguments.grad_output_stride, unit) &&
+      packs_lie_aligned<T>(arrays.x, arguments.x_stride, unit) &&
+      packs_lie_aligned<T>(arrays.grad_x, arguments.grad_x_stride, unit);
+  for_either(in_vectors, [&](auto aligned) {
     for_threads_of_backward_row<T>(arguments.length, [&](auto threads) {
       constexpr int block = row_block_threads<threads.is>;
       arguments.rows_per_slot = backward_rows_per_slot(arguments.rows, block / threads.is, block);
@@ -61,7 +63,7 @@ SlotLayout backward_of_rows_on_chip(BackwardOfRows<T> arguments, bool parameters
       }
       LaunchDims dims = grid_of(count * arguments.parts, block);
       dims.cluster = static_cast<unsigned>(arguments.parts);
-      launch("backward_of_rows", backward_of_rows<T, unit.is, threads.is>, dims, arrays.stream,
+      launch("backward_of_rows", backward_of_rows<T, aligned.is, threads.is>, dims, arrays.stream,
              arguments);
       layout = {arguments.length, count, 1, arguments.length};
     });
@@ -134,12 +136,10 @@ class Backward {
   void parameters_of_rows() const {
     const ReductionMaps<T> maps{
         {0, a_.grad_output_outer_stride, 1}, {0, a_.x_outer_stride, 1}, {0, 1, 0}, {}, {0, 0, 0}};
-    for_column_unit<T>(a_.reduced, [&](auto unit) {
-      const ColumnPlan plan = plan_columns(1, a_.outer, a_.reduced, unit.is);
-      GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.slots * plan.groups());
-      sums_of_columns(arrays_, maps, 1, a_.outer, a_.reduced, slots);
-      merge_sums(to_parameters(slots, slots_of(plan)), a_.stream);
-    });
+    const ColumnPlan plan = plan_columns(1, a_.outer, a_.reduced, column_unit<T>(a_.reduced));
+    GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.slots * plan.groups());
+    sums_of_columns(arrays_, maps, 1, a_.outer, a_.reduced, slots);
+    merge_sums(to_parameters(slots, slots_of(plan)), a_.stream);
   }
 
   // Every element of the reduced axis is a group with a run in every outer index.
@@ -177,15 +177,13 @@ class Backward {
                                 {a_.inner, 0, 1},
                                 weight_,
                                 {0, 1, 0}};
-    for_column_unit<T>(a_.inner, [&](auto unit) {
-      const ColumnPlan plan = plan_columns(a_.outer, a_.reduced, a_.inner, unit.is);
-      const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
-          a_.stream, plan.slots * plan.groups(), plan.groups());
-      sums_of_columns(arrays_, maps, a_.outer, a_.reduced, a_.inner, slots);
-      merge_sums(to_lines(slots, slots_of(plan), lines), a_.stream);
-      write_columns<T>(arrays_, {lines, weight_, false}, a_.outer, a_.reduced, a_.inner, maps,
-                       {a_.grad_x_outer_stride, a_.inner, 1});
-    });
+    const ColumnPlan plan = plan_columns(a_.outer, a_.reduced, a_.inner, column_unit<T>(a_.inner));
+    const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
+        a_.stream, plan.slots * plan.groups(), plan.groups());
+    sums_of_columns(arrays_, maps, a_.outer, a_.reduced, a_.inner, slots);
+    merge_sums(to_lines(slots, slots_of(plan), lines), a_.stream);
+    write_columns<T>(arrays_, {lines, weight_, false}, a_.outer, a_.reduced, a_.inner, maps,
+                     {a_.grad_x_outer_stride, a_.inner, 1});
   }
 
   const LayerNormBackward& a_;

@@ -15,7 +15,8 @@ bool reads_aligned(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, int
 template <class T>
 void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, const RunPlan& plan,
                   GradientSums<T>* slots) {
-  for_unit<T>(plan.length, [&](auto unit) {
+  const auto lie_aligned = [&](int unit) { return reads_aligned(a, maps, unit); };
+  for_packs<vector_elements<T>>(plan.length, lie_aligned, [&](auto unit, auto aligned) {
     const RunGradients<T> arguments{a.grad_output,
                                     a.x,
                                     a.mean,
@@ -26,9 +27,8 @@ void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, cons
                                     maps.statistic,
                                     maps.weight_map,
                                     plan,
-                                    reads_aligned(a, maps, unit.is),
                                     slots};
-    launch("run_gradients", run_gradients<T, unit.is>,
+    launch("run_gradients", run_gradients<T, unit.is, aligned.is>,
            grid_of(plan.groups * plan.chunks, block_threads), a.stream, arguments);
   });
 }
@@ -36,8 +36,9 @@ void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, cons
 template <class T>
 void sums_of_columns(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, std::int64_t outer,
                      std::int64_t rows, std::int64_t columns, GradientSums<T>* slots) {
-  for_column_unit<T>(columns, [&](auto unit) {
-    const ColumnPlan plan = plan_columns(outer, rows, columns, unit.is);
+  const ColumnPlan plan = plan_columns(outer, rows, columns, column_unit<T>(columns));
+  const auto lie_aligned = [&](int unit) { return reads_aligned(a, maps, unit); };
+  for_packs<column_elements<T>>(columns, lie_aligned, [&](auto unit, auto aligned) {
     const ColumnGradients<T> arguments{a.grad_output,
                                        a.x,
                                        a.mean,
@@ -48,10 +49,9 @@ void sums_of_columns(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, s
                                        maps.statistic,
                                        maps.weight_map,
                                        plan,
-                                       reads_aligned(a, maps, unit.is),
                                        slots};
-    launch("column_gradients", column_gradients<T, unit.is>, grid_of(plan.blocks(), column_threads),
-           a.stream, arguments);
+    launch("column_gradients", column_gradients<T, unit.is, aligned.is>,
+           grid_of(plan.blocks(), column_threads), a.stream, arguments);
   });
 }
 
@@ -66,18 +66,18 @@ void write_elements(const BackwardArrays<T>& a, const GradientWrite<T>& write,
                     const DenseShape& shape, std::int64_t grad_output_stride, std::int64_t x_stride,
                     std::int64_t grad_x_stride, const IndexMap& line_map,
                     const IndexMap& parameter_map) {
-  for_unit<T>(shape.pack_axis(), [&](auto unit) {
-    const bool aligned = packs_lie_aligned<T>(a.grad_output, grad_output_stride, unit.is) &&
-                         packs_lie_aligned<T>(a.x, x_stride, unit.is) &&
-                         packs_lie_aligned<T>(a.grad_x, grad_x_stride, unit.is);
+  constexpr int unit = vector_elements<T>;
+  const bool in_vectors = shape.in_packs(unit) &&
+                          packs_lie_aligned<T>(a.grad_output, grad_output_stride, unit) &&
+                          packs_lie_aligned<T>(a.x, x_stride, unit) &&
+                          packs_lie_aligned<T>(a.grad_x, grad_x_stride, unit);
+  for_either(in_vectors, [&](auto aligned) {
     const GradientElements<T> arguments{
-        a.grad_output, a.x,      a.grad_x,           write.lines,
-        write.weight,  shape,    grad_output_stride, x_stride,
-        grad_x_stride, line_map, parameter_map,      write.constants,
-        aligned};
-    const std::int64_t packs = shape.outer * shape.dense() / unit.is;
-    launch("gradient_elements", gradient_elements<T, unit.is>,
-           grid_of(divided_up(packs, block_threads * cuda_tuning::packs_per_thread), block_threads),
+        a.grad_output,      a.x,      a.grad_x,      write.lines, write.weight,  shape,
+        grad_output_stride, x_stride, grad_x_stride, line_map,    parameter_map, write.constants};
+    launch("gradient_elements", gradient_elements<T, aligned.is>,
+           grid_of(divided_up(shape.packs(unit), block_threads * cuda_tuning::packs_per_thread),
+                   block_threads),
            a.stream, arguments);
   });
 }
@@ -86,15 +86,16 @@ template <class T>
 void write_columns(const BackwardArrays<T>& a, const GradientWrite<T>& write, std::int64_t outer,
                    std::int64_t rows, std::int64_t columns, const ReductionMaps<T>& maps,
                    const IndexMap& grad_x_map) {
-  for_column_unit<T>(columns, [&](auto unit) {
+  const auto lie_aligned = [&](int unit) {
+    return reads_aligned(a, maps, unit) && packs_lie_aligned<T>(a.grad_x, grad_x_map.first, unit) &&
+           packs_lie_aligned<T>(a.grad_x, grad_x_map.second, unit);
+  };
+  for_packs<column_elements<T>>(columns, lie_aligned, [&](auto unit, auto aligned) {
     const ColumnPlan plan = plan_column_pass(outer, rows, columns, unit.is);
-    const bool aligned = reads_aligned(a, maps, unit.is) &&
-                         packs_lie_aligned<T>(a.grad_x, grad_x_map.first, unit.is) &&
-                         packs_lie_aligned<T>(a.grad_x, grad_x_map.second, unit.is);
     const GradientOfColumns<T> arguments{
-        a.grad_output, a.x,        a.grad_x,        write.lines, write.weight,    maps.grad_output,
-        maps.x,        grad_x_map, maps.weight_map, plan,        write.constants, aligned};
-    launch("gradient_of_columns", gradient_of_columns<T, unit.is>,
+        a.grad_output, a.x,        a.grad_x,        write.lines, write.weight,   maps.grad_output,
+        maps.x,        grad_x_map, maps.weight_map, plan,        write.constants};
+    launch("gradient_of_columns", gradient_of_columns<T, unit.is, aligned.is>,
            grid_of(plan.blocks(), column_threads), a.stream, arguments);
   });
 }

@@ -14,9 +14,11 @@ void merge_to_normalisers(const ForwardArrays<T>& a, const Moments* slots, const
 template <bool finite, class T>
 void apply_to_runs(const ForwardArrays<T>& a, const RunsInArray& in,
                    const Normaliser* normalisers) {
-  for_unit<T>(in.shape.pack_axis(), [&](auto unit) {
-    const bool aligned = packs_lie_aligned<T>(a.x, in.x_outer_stride, unit.is) &&
-                         packs_lie_aligned<T>(a.y, in.y_outer_stride, unit.is);
+  constexpr int unit = vector_elements<T>;
+  const bool in_vectors = in.shape.in_packs(unit) &&
+                          packs_lie_aligned<T>(a.x, in.x_outer_stride, unit) &&
+                          packs_lie_aligned<T>(a.y, in.y_outer_stride, unit);
+  for_either(in_vectors, [&](auto aligned) {
     const NormaliseElements<T> arguments{a.x,
                                          a.y,
                                          normalisers,
@@ -26,11 +28,10 @@ void apply_to_runs(const ForwardArrays<T>& a, const RunsInArray& in,
                                          in.x_outer_stride,
                                          in.y_outer_stride,
                                          in.normaliser_map,
-                                         in.parameter_map,
-                                         aligned};
-    const std::int64_t packs = in.shape.outer * in.shape.dense() / unit.is;
-    launch("normalise_elements", normalise_elements<T, unit.is, finite>,
-           grid_of(divided_up(packs, block_threads * cuda_tuning::packs_per_thread), block_threads),
+                                         in.parameter_map};
+    launch("normalise_elements", normalise_elements<T, aligned.is, finite>,
+           grid_of(divided_up(in.shape.packs(unit), block_threads * cuda_tuning::packs_per_thread),
+                   block_threads),
            a.stream, arguments);
   });
 }
@@ -38,17 +39,24 @@ void apply_to_runs(const ForwardArrays<T>& a, const RunsInArray& in,
 template <bool finite, class T>
 void apply_to_columns(const ForwardArrays<T>& a, const ColumnsInArray& in,
                       const Normaliser* normalisers) {
-  for_column_unit<T>(in.columns, [&](auto unit) {
+  const auto lie_aligned = [&](int unit) {
+    return packs_lie_aligned<T>(a.x, in.x_map.first, unit) &&
+           packs_lie_aligned<T>(a.x, in.x_map.second, unit) &&
+           packs_lie_aligned<T>(a.y, in.y_map.first, unit) &&
+           packs_lie_aligned<T>(a.y, in.y_map.second, unit);
+  };
+  for_packs<column_elements<T>>(in.columns, lie_aligned, [&](auto unit, auto aligned) {
     const ColumnPlan plan = plan_column_pass(in.outer, in.rows, in.columns, unit.is);
-    const bool aligned = packs_lie_aligned<T>(a.x, in.x_map.first, unit.is) &&
-                         packs_lie_aligned<T>(a.x, in.x_map.second, unit.is) &&
-                         packs_lie_aligned<T>(a.y, in.y_map.first, unit.is) &&
-                         packs_lie_aligned<T>(a.y, in.y_map.second, unit.is);
     const NormaliseColumns<T> arguments{a.x,      a.y,      normalisers,      a.weight, a.bias,
-                                        in.x_map, in.y_map, in.parameter_map, plan,     aligned};
-    launch("normalise_columns", normalise_columns<T, unit.is, finite>,
+                                        in.x_map, in.y_map, in.parameter_map, plan};
+    launch("normalise_columns", normalise_columns<T, unit.is, aligned.is, finite>,
            grid_of(plan.blocks(), column_threads), a.stream, arguments);
   });
+}
+
+template <class T>
+bool x_lies_aligned(const ForwardArrays<T>& a, const IndexMap& map, int unit) {
+  return packs_lie_aligned<T>(a.x, map.first, unit) && packs_lie_aligned<T>(a.x, map.second, unit);
 }
 
 template <class T>
@@ -56,11 +64,10 @@ void forward_of_runs(const ForwardArrays<T>& a, const RunsInArray& in) {
   const RunPlan plan = plan_runs<T>(in.groups, in.runs, in.length);
   const std::int64_t blocks = plan.groups * plan.chunks;
   const auto [slots, normalisers] = scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);
-  for_unit<T>(in.length, [&](auto unit) {
-    const bool aligned = packs_lie_aligned<T>(a.x, in.x_map.first, unit.is) &&
-                         packs_lie_aligned<T>(a.x, in.x_map.second, unit.is);
-    launch("run_moments", run_moments<T, unit.is>, grid_of(blocks, block_threads), a.stream, a.x,
-           in.x_map, plan, aligned, slots);
+  const auto lie_aligned = [&](int unit) { return x_lies_aligned(a, in.x_map, unit); };
+  for_packs<vector_elements<T>>(in.length, lie_aligned, [&](auto unit, auto aligned) {
+    launch("run_moments", run_moments<T, unit.is, aligned.is>, grid_of(blocks, block_threads),
+           a.stream, a.x, in.x_map, plan, slots);
   });
   merge_to_normalisers(a, slots, slots_of(plan), normalisers);
   apply_to_runs<true>(a, in, normalisers);
@@ -68,17 +75,16 @@ void forward_of_runs(const ForwardArrays<T>& a, const RunsInArray& in) {
 
 template <class T>
 void forward_of_columns(const ForwardArrays<T>& a, const ColumnsInArray& in) {
-  for_column_unit<T>(in.columns, [&](auto unit) {
-    const ColumnPlan plan = plan_columns(in.outer, in.rows, in.columns, unit.is);
-    const auto [slots, normalisers] =
-        scratch<Moments, Normaliser>(a.stream, plan.slots * plan.groups(), plan.groups());
-    const bool aligned = packs_lie_aligned<T>(a.x, in.x_map.first, unit.is) &&
-                         packs_lie_aligned<T>(a.x, in.x_map.second, unit.is);
-    launch("column_moments", column_moments<T, unit.is>, grid_of(plan.blocks(), column_threads),
-           a.stream, a.x, in.x_map, plan, aligned, slots);
-    merge_to_normalisers(a, slots, slots_of(plan), normalisers);
-    apply_to_columns<true>(a, in, normalisers);
+  const ColumnPlan plan = plan_columns(in.outer, in.rows, in.columns, column_unit<T>(in.columns));
+  const auto [slots, normalisers] =
+      scratch<Moments, Normaliser>(a.stream, plan.slots * plan.groups(), plan.groups());
+  const auto lie_aligned = [&](int unit) { return x_lies_aligned(a, in.x_map, unit); };
+  for_packs<column_elements<T>>(in.columns, lie_aligned, [&](auto unit, auto aligned) {
+    launch("column_moments", column_moments<T, unit.is, aligned.is>,
+           grid_of(plan.blocks(), column_threads), a.stream, a.x, in.x_map, plan, slots);
   });
+  merge_to_normalisers(a, slots, slots_of(plan), normalisers);
+  apply_to_columns<true>(a, in, normalisers);
 }
 
 // The functions of one dtype.
