@@ -41,18 +41,16 @@ __global__ void __launch_bounds__(block_threads,
   const Normaliser n = normaliser_of<T>(moments, Divisor(moments.count), a.arrays.eps);
   if (chunk.slot == 0 && threadIdx.x == 0) a.arrays.statistics.set(chunk.group, n);
   const Held<T> held = hold<T>(n);
-  const Arithmetic<T> weight = a.arrays.weight.at(chunk.group, 1);
-  const Arithmetic<T> bias = a.arrays.bias.at(chunk.group, 0);
+  Arithmetic<T> weight[unit];
+  Arithmetic<T> bias[unit];
+  fill(weight, a.arrays.weight.at(chunk.group, 1));
+  fill(bias, a.arrays.bias.at(chunk.group, 0));
   const bool has_bias = a.arrays.bias.values != nullptr;
 #pragma unroll
   for (int k = 0; k < elements.packs; ++k) {
     if (elements.empty(k, chunk)) continue;
     forget_widened(elements.pack[k]);
-#pragma unroll
-    for (int j = 0; j < unit; ++j) {
-      T& element = elements.pack[k].element[j];
-      element = normalised<true>(element, held, &n, weight, bias, has_bias);
-    }
+    normalise_pack<true>(elements.pack[k], held, &n, weight, bias, has_bias);
     elements.write(a.arrays.y, a.y_map, chunk, k);
   }
   if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part

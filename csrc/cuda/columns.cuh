@@ -11,6 +11,7 @@ namespace normdrop::NORMDROP_DEVICE {
 inline constexpr int column_lanes = warp_threads;
 inline constexpr int column_block_rows = cuda_tuning::column_block_rows;
 inline constexpr int column_threads = column_lanes * column_block_rows;
+inline constexpr int column_blocks_resident = cuda_tuning::column_threads_resident / column_threads;
 
 struct ColumnPlan {
   std::int64_t outer;
@@ -58,12 +59,27 @@ struct ColumnPlace {
     first_row = begin + block_row;
   }
 
-  // Of this thread's columns in any row.
+  // Of this thread's columns in a row.
   template <int unit>
-  __device__ PackPlace pack(const ColumnPlan& plan) const {
-    return place_in_warp<unit>(column, plan.columns);
+  __device__ PackPlace pack(const ColumnPlan& plan, std::int64_t row) const {
+    return place_in_warp<unit>(column, row < end_row ? plan.columns : 0);
+  }
+
+  // This thread's columns of several of its rows, from `row` on; zeros behind the slot's end.
+  template <bool aligned, class T, int unit, int rows>
+  __device__ __forceinline__ void load(const T* from, const IndexMap& map, const ColumnPlan& plan,
+                                       std::int64_t row, Pack<T, unit> (&out)[rows]) const {
+#pragma unroll
+    for (int k = 0; k < rows; ++k) {
+      const std::int64_t r = row + k * column_block_rows;
+      out[k] = load_pack<T, unit, aligned>(from + map.at(outer, r, column), pack<unit>(plan, r));
+    }
   }
 };
+
+// Rows that a thread reads before it uses the first of them.
+inline constexpr int rows_at_once = cuda_tuning::column_rows_at_once;
+inline constexpr int rows_together = rows_at_once * column_block_rows;
 
 // Mean and squares of `rows` values of one column in registers.
 template <class T, int rows, int unit>
@@ -113,36 +129,32 @@ __device__ __forceinline__ void combine_block_rows(Value (&value)[unit], Value* 
 
 // slots[slot * groups + outer * columns + column]
 template <class T, int unit, bool aligned>
-__global__ void __launch_bounds__(column_threads)
+__global__ void __launch_bounds__(column_threads, column_blocks_resident)
     column_moments(const T* x, IndexMap x_map, ColumnPlan plan, Moments* slots) {
   constexpr int rows = cuda_tuning::column_rows_in_registers;
   SHARED_ARRAY(Moments, shared, column_threads);
   const ColumnPlace place(plan, unit);
   Moments moments[unit];
+#pragma unroll
   for (int j = 0; j < unit; ++j) moments[j] = no_moments();
-  const PackPlace pack_place = place.pack<unit>(plan);
+  double so_far = 0.0;
   for (std::int64_t row = place.first_row; row < place.end_row; row += rows * column_block_rows) {
     Pack<T, unit> pack[rows];
-    int count = 0;
-#pragma unroll
-    for (int k = 0; k < rows; ++k) {
-      const std::int64_t r = row + k * column_block_rows;
-      if (r < place.end_row) {
-        pack[k] =
-            load_pack<T, unit, aligned>(x + x_map.at(place.outer, r, place.column), pack_place);
-        ++count;
-      } else {
-        pack[k] = zero_pack<T, unit>();
-      }
-    }
+    place.load<aligned>(x, x_map, plan, row, pack);
+    const std::int64_t left = (place.end_row - row + column_block_rows - 1) / column_block_rows;
+    const int count = left < rows ? static_cast<int>(left) : rows;
+    so_far += count;
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
       moments[j] = merge(moments[j], moments_in_registers<T>(pack, j, count));
+      // The same for all columns, so that they share registers.
+      moments[j].count = so_far;
+      if constexpr (sizeof(T) < 8) moments[j].scale = 1.0;
     }
   }
   combine_block_rows(moments, shared,
                      [](const Moments& a, const Moments& b) { return merge(a, b); });
-  if (pack_place.after <= 0 || place.block_row != 0) return;
+  if (place.column >= plan.columns || place.block_row != 0) return;
   Moments* slot = slots + place.slot * plan.groups() + place.outer * plan.columns + place.column;
   for (int j = 0; j < unit; ++j) slot[j] = moments[j];
 }
@@ -164,30 +176,36 @@ struct ColumnGradients {
 };
 
 template <class T, int unit, bool aligned>
-__global__ void __launch_bounds__(column_threads) column_gradients(ColumnGradients<T> a) {
+__global__ void __launch_bounds__(column_threads, column_blocks_resident)
+    column_gradients(ColumnGradients<T> a) {
   SHARED_ARRAY(GradientSums<T>, shared, column_threads);
   const ColumnPlace place(a.plan, unit);
   GradientSums<T> sums[unit];
   for (int j = 0; j < unit; ++j) sums[j] = {};
-  const PackPlace pack_place = place.pack<unit>(a.plan);
-  const bool has_columns = pack_place.after > 0;
-#pragma unroll 4
-  for (std::int64_t row = place.first_row; row < place.end_row; row += column_block_rows) {
-    const auto grad = load_pack<T, unit, aligned>(
-        a.grad_output + a.grad_output_map.at(place.outer, row, place.column), pack_place);
-    const auto x =
-        load_pack<T, unit, aligned>(a.x + a.x_map.at(place.outer, row, place.column), pack_place);
-    if (!has_columns) continue;
-    const std::int64_t statistic = a.statistic_map.at(place.outer, row, place.column);
-    const std::int64_t weight = a.weight_map.at(place.outer, row, place.column);
+  const bool has_columns = place.column < a.plan.columns;
+  StatisticsOfPack<unit> statistics{};
+  if (has_columns && a.statistic_map.second == 0) {
+    statistics.load(a, a.statistic_map.at(place.outer, 0, place.column));
+  }
+  for (std::int64_t row = place.first_row; row < place.end_row; row += rows_together) {
+    Pack<T, unit> grad[rows_at_once];
+    Pack<T, unit> x[rows_at_once];
+    place.load<aligned>(a.grad_output, a.grad_output_map, a.plan, row, grad);
+    place.load<aligned>(a.x, a.x_map, a.plan, row, x);
 #pragma unroll
-    for (int j = 0; j < unit; ++j) {
-      const std::int64_t s = statistic + j * a.statistic_map.third;
-      const double g = static_cast<double>(arithmetic(grad.element[j])) *
-                       static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
-      const double x_hat =
-          (static_cast<double>(arithmetic(x.element[j])) - a.mean[s]) * a.inv_std[s];
-      sums[j].add(g, x_hat);
+    for (int k = 0; k < rows_at_once; ++k) {
+      const std::int64_t r = row + k * column_block_rows;
+      if (!has_columns || r >= place.end_row) continue;
+      if (a.statistic_map.second != 0) {
+        statistics.load(a, a.statistic_map.at(place.outer, r, place.column));
+      }
+      const std::int64_t weight = a.weight_map.at(place.outer, r, place.column);
+#pragma unroll
+      for (int j = 0; j < unit; ++j) {
+        const double g = static_cast<double>(arithmetic(grad[k].element[j])) *
+                         static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
+        sums[j].add(g, statistics.x_hat(x[k].element[j], j));
+      }
     }
   }
   combine_block_rows(sums, shared, [](const GradientSums<T>& u, const GradientSums<T>& v) {

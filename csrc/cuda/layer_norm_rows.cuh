@@ -77,11 +77,7 @@ struct RowElements {
       const int count = !aligned ? length - column(k) : valid[k] ? unit : 0;
       a.weight.load(first + column(k), count, 1, a.parameters_aligned, weight);
       a.bias.load(first + column(k), count, 0, a.parameters_aligned, bias);
-#pragma unroll
-      for (int j = 0; j < unit; ++j) {
-        pack[k].element[j] =
-            normalised<true>(pack[k].element[j], held, &n, weight[j], bias[j], has_bias);
-      }
+      normalise_pack<true>(pack[k], held, &n, weight, bias, has_bias);
       store_pack<T, unit, aligned, lanes>(y + column(k), pack[k], place(k));
     }
   }

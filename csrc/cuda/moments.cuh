@@ -193,18 +193,47 @@ __device__ __forceinline__ double normalised_exactly(double x, const Normaliser&
   return fma(high, weight, has_bias ? fma(low, weight, bias) : low * weight);
 }
 
+// Whether single precision will do: at inference x^ may be beyond float where its product with a
+// small weight is not.
+template <bool finite, class T>
+__device__ __forceinline__ bool fits_single(T x, const SingleNormaliser& n) {
+  return n.usable && (finite || within((to_float(x) - n.centre) * n.inv_std_high, 0.0, 0x1p+127));
+}
+
 template <bool finite, class T>
 __device__ __forceinline__ T normalised(T x, const Held<T>& held, const Normaliser* full,
                                         Arithmetic<T> weight, Arithmetic<T> bias, bool has_bias) {
   if constexpr (sizeof(T) == 8) {
     return normalised_exactly<finite>(x, held, weight, bias, has_bias);
   } else {
-    // At inference x^ may be beyond float where its product with a small weight is not.
-    const bool fits =
-        finite || within((to_float(x) - held.centre) * held.inv_std_high, 0.0, 0x1p+127);
-    if (held.usable && fits) return normalised_in_single(x, held, weight, bias, has_bias);
+    if (fits_single<finite>(x, held)) return normalised_in_single(x, held, weight, bias, has_bias);
     return normalised_in_double(x, *full, static_cast<double>(weight), static_cast<double>(bias),
                                 has_bias);
+  }
+}
+
+// A pack of one normaliser: the same results, and one branch.
+template <bool finite, class T, int elements>
+__device__ __forceinline__ void normalise_pack(Pack<T, elements>& pack, const Held<T>& held,
+                                               const Normaliser* full,
+                                               const Arithmetic<T> (&weight)[elements],
+                                               const Arithmetic<T> (&bias)[elements],
+                                               bool has_bias) {
+  bool in_single = sizeof(T) < 8;
+  if constexpr (sizeof(T) < 8) {
+#pragma unroll
+    for (int j = 0; j < elements; ++j) in_single &= fits_single<finite>(pack.element[j], held);
+    if (in_single) {
+#pragma unroll
+      for (int j = 0; j < elements; ++j) {
+        pack.element[j] = normalised_in_single(pack.element[j], held, weight[j], bias[j], has_bias);
+      }
+    }
+  }
+  if (in_single) return;
+#pragma unroll
+  for (int j = 0; j < elements; ++j) {
+    pack.element[j] = normalised<finite>(pack.element[j], held, full, weight[j], bias[j], has_bias);
   }
 }
 

@@ -213,6 +213,27 @@ __global__ void __launch_bounds__(block_threads)
   if (threadIdx.x == 0) slots[blockIdx.x] = moments;
 }
 
+// Mean and inv_std of a pack's elements, one of each where neighbours share them.
+template <int unit>
+struct StatisticsOfPack {
+  double mean[unit];
+  double inv_std[unit];
+
+  template <class Arguments>
+  __device__ __forceinline__ void load(const Arguments& a, std::int64_t first) {
+    const std::int64_t step = a.statistic_map.third;
+#pragma unroll
+    for (int j = 0; j < unit; ++j) {
+      mean[j] = j == 0 || step != 0 ? a.mean[first + j * step] : mean[0];
+      inv_std[j] = j == 0 || step != 0 ? a.inv_std[first + j * step] : inv_std[0];
+    }
+  }
+  template <class T>
+  __device__ __forceinline__ double x_hat(T x, int j) const {
+    return (static_cast<double>(arithmetic(x)) - mean[j]) * inv_std[j];
+  }
+};
+
 // Sums of g = grad_output * weight and of g * x^ over each chunk.
 template <class T>
 struct RunGradients {
@@ -235,24 +256,30 @@ __global__ void __launch_bounds__(block_threads) run_gradients(RunGradients<T> a
   SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
   const Chunk chunk(a.plan);
   GradientSums<T> sums{};
-#pragma unroll 4
-  for (int k = 0; k < packs; ++k) {
-    const int i = (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
-    const PackPlace place = chunk.place<unit>(i);
-    const auto grad =
-        load_pack<T, unit, aligned>(a.grad_output + chunk.at(a.grad_output_map, i), place);
-    const auto x = load_pack<T, unit, aligned>(a.x + chunk.at(a.x_map, i), place);
-    if (i >= chunk.elements) continue;
-    const std::int64_t statistic = chunk.at(a.statistic_map, i);
-    const std::int64_t weight = chunk.at(a.weight_map, i);
+  static_assert(packs % cuda_tuning::packs_at_once == 0);
+  for (int first = 0; first < packs; first += cuda_tuning::packs_at_once) {
+    Pack<T, unit> grad[cuda_tuning::packs_at_once];
+    Pack<T, unit> x[cuda_tuning::packs_at_once];
 #pragma unroll
-    for (int j = 0; j < unit; ++j) {
-      const std::int64_t s = statistic + j * a.statistic_map.third;
-      const double g = static_cast<double>(arithmetic(grad.element[j])) *
-                       static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
-      const double x_hat =
-          (static_cast<double>(arithmetic(x.element[j])) - a.mean[s]) * a.inv_std[s];
-      sums.add(g, x_hat);
+    for (int k = 0; k < cuda_tuning::packs_at_once; ++k) {
+      const int i = (static_cast<int>(threadIdx.x) + (first + k) * block_threads) * unit;
+      const PackPlace place = chunk.place<unit>(i);
+      grad[k] = load_pack<T, unit, aligned>(a.grad_output + chunk.at(a.grad_output_map, i), place);
+      x[k] = load_pack<T, unit, aligned>(a.x + chunk.at(a.x_map, i), place);
+    }
+#pragma unroll
+    for (int k = 0; k < cuda_tuning::packs_at_once; ++k) {
+      const int i = (static_cast<int>(threadIdx.x) + (first + k) * block_threads) * unit;
+      if (i >= chunk.elements) continue;
+      StatisticsOfPack<unit> statistics;
+      statistics.load(a, chunk.at(a.statistic_map, i));
+      const std::int64_t weight = chunk.at(a.weight_map, i);
+#pragma unroll
+      for (int j = 0; j < unit; ++j) {
+        const double g = static_cast<double>(arithmetic(grad[k].element[j])) *
+                         static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
+        sums.add(g, statistics.x_hat(x[k].element[j], j));
+      }
     }
   }
   sums = reduce<block_threads>(

@@ -49,6 +49,15 @@ inline constexpr std::int64_t backward_rows_per_slot = 56;
 inline constexpr std::int64_t backward_fewest_slots = 132;
 inline constexpr std::int64_t backward_most_threads = 264 * 512;
 
+// Rows and packs that a thread of a pass over columns or runs reads before it uses the first: what
+// keeps the memory busy.
+inline constexpr int column_rows_at_once = 4;
+inline constexpr int packs_at_once = 4;
+
+// Threads of column reductions and passes that a multiprocessor shall hold at once: two blocks, so that
+// one reads while the other computes.
+inline constexpr int column_threads_resident = 512;
+
 // Rows that a thread of a column pass writes, so that loading its columns' normalisers pays.
 inline constexpr std::int64_t column_pass_rows = 32;
 

@@ -116,6 +116,12 @@ struct Parameter {
   }
 };
 
+template <class T, int elements>
+__device__ __forceinline__ void fill(T (&array)[elements], T value) {
+#pragma unroll
+  for (int j = 0; j < elements; ++j) array[j] = value;
+}
+
 template <class T>
 inline Parameter<T> parameter_of(const void* values, DType dtype) {
   return {values, sizeof(T) == 2 && dtype == DType::float32};

@@ -13,13 +13,18 @@ __global__ void __launch_bounds__(threads)
     copy_vectors(const unsigned char* source, unsigned char* target, std::int64_t bytes,
                  bool aligned) {
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * vectors * threads;
+  const auto at = [&](int k) { return (first + k * threads + threadIdx.x) * 16; };
+  Words words[vectors];
 #pragma unroll
   for (int k = 0; k < vectors; ++k) {
-    const std::int64_t at = (first + k * threads + threadIdx.x) * 16;
-    if (at + 16 <= bytes && aligned) {
-      store_words_streaming(target + at, load_words_streaming(source + at));
+    if (aligned && at(k) + 16 <= bytes) words[k] = load_words_streaming(source + at(k));
+  }
+#pragma unroll
+  for (int k = 0; k < vectors; ++k) {
+    if (aligned && at(k) + 16 <= bytes) {
+      store_words_streaming(target + at(k), words[k]);
     } else {
-      for (std::int64_t i = at; i < at + 16 && i < bytes; ++i) target[i] = source[i];
+      for (std::int64_t i = at(k); i < at(k) + 16 && i < bytes; ++i) target[i] = source[i];
     }
   }
 }

@@ -73,10 +73,13 @@ void write_elements(const BackwardArrays<T>& a, const GradientWrite<T>& write,
                           packs_lie_aligned<T>(a.grad_x, grad_x_stride, unit);
   for_either(in_vectors, [&](auto aligned) {
     const GradientElements<T> arguments{
-        a.grad_output,      a.x,      a.grad_x,      write.lines, write.weight,  shape,
-        grad_output_stride, x_stride, grad_x_stride, line_map,    parameter_map, write.constants};
+        a.grad_output,      a.x,           a.grad_x,
+        write.lines,        write.weight,  ShapeInPacks(shape, unit),
+        grad_output_stride, x_stride,      grad_x_stride,
+        line_map,           parameter_map, packs_lie_aligned<T>(write.weight.values, 0, unit),
+        write.constants};
     launch("gradient_elements", gradient_elements<T, aligned.is>,
-           grid_of(divided_up(shape.packs(unit), block_threads * cuda_tuning::packs_per_thread),
+           grid_of(divided_up(arguments.in.packs(), block_threads * cuda_tuning::packs_per_thread),
                    block_threads),
            a.stream, arguments);
   });

@@ -18,19 +18,22 @@ void apply_to_runs(const ForwardArrays<T>& a, const RunsInArray& in,
   const bool in_vectors = in.shape.in_packs(unit) &&
                           packs_lie_aligned<T>(a.x, in.x_outer_stride, unit) &&
                           packs_lie_aligned<T>(a.y, in.y_outer_stride, unit);
+  const bool parameters_aligned = packs_lie_aligned<T>(a.weight.values, 0, unit) &&
+                                  packs_lie_aligned<T>(a.bias.values, 0, unit);
   for_either(in_vectors, [&](auto aligned) {
     const NormaliseElements<T> arguments{a.x,
                                          a.y,
                                          normalisers,
                                          a.weight,
                                          a.bias,
-                                         in.shape,
+                                         ShapeInPacks(in.shape, unit),
                                          in.x_outer_stride,
                                          in.y_outer_stride,
                                          in.normaliser_map,
-                                         in.parameter_map};
+                                         in.parameter_map,
+                                         parameters_aligned};
     launch("normalise_elements", normalise_elements<T, aligned.is, finite>,
-           grid_of(divided_up(in.shape.packs(unit), block_threads * cuda_tuning::packs_per_thread),
+           grid_of(divided_up(arguments.in.packs(), block_threads * cuda_tuning::packs_per_thread),
                    block_threads),
            a.stream, arguments);
   });
