@@ -1,18 +1,12 @@
-// Batch norm of channels whose elements the registers of a cluster hold, a chunk in each block: x is
-// read once forward, grad_output and x once backward. The chunks, and the order in which they are
-// merged, are those of the passes through memory, and so are the bits.
+// Batch norm of channels that stay on chip: x is read once forward, grad_output and x once backward,
+// a chunk in each block of a cluster, forward in some cards' shared memory several. The chunks, and the
+// order in which they are merged, are those of the passes through memory, and so are the bits.
 #pragma once
 
-#include "cuda/clusters.cuh"
+#include "cuda/chunks_on_chip.cuh"
 #include "cuda/norm_backward.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
-
-inline LaunchDims cluster_for_each_group(const RunPlan& plan) {
-  LaunchDims dims = grid_of(plan.groups * plan.chunks, block_threads);
-  dims.cluster = static_cast<unsigned>(plan.chunks);
-  return dims;
-}
 
 template <class T>
 struct NormaliseChannels {
@@ -20,40 +14,39 @@ struct NormaliseChannels {
   IndexMap x_map;  // (channel, run, element)
   IndexMap y_map;
   RunPlan plan;
+  Divisor count;  // of a channel's elements
 };
 
-template <class T, int unit, bool aligned>
+template <class T, int unit, bool aligned, bool several>
 __global__ void __launch_bounds__(block_threads,
-                                  cuda_tuning::chunk_threads_resident / block_threads)
-    normalise_channels(NormaliseChannels<T> a) {
-  SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
-  SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
-  SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
-  SHARED_ARRAY(Moments, part, 1);
-  const Chunk chunk(a.plan);
-  ChunkElements<T, unit, aligned> elements(a.arrays.x, a.x_map, chunk);
-  Moments moments = moments_of<block_threads>(
-      elements, Divisor(chunk.elements), MomentSlots<T>{largest_slots, sum_slots, square_slots});
-  if (a.plan.chunks > 1) {
-    moments = over_cluster(moments, part, no_moments(),
-                           [](const Moments& u, const Moments& v) { return merge(u, v); });
-  }
-  const Normaliser n = normaliser_of<T>(moments, Divisor(moments.count), a.arrays.eps);
-  if (chunk.slot == 0 && threadIdx.x == 0) a.arrays.statistics.set(chunk.group, n);
-  const Held<T> held = hold<T>(n);
+                                  several ? cuda_tuning::several_blocks_resident
+                                          : cuda_tuning::chunk_threads_resident / block_threads)
+    normalise_channels(NormaliseChannels<T> a, ChunkSpread spread) {
+  using Elements = ChunkElements<T, unit, aligned>;
+  const auto blocks = static_cast<unsigned>(spread.blocks);
+  const std::int64_t channel = blockIdx.x / blocks;
+  const auto of_channel = [&](int chunk) { return Chunk(a.plan, channel, chunk); };
   Arithmetic<T> weight[unit];
   Arithmetic<T> bias[unit];
-  fill(weight, a.arrays.weight.at(chunk.group, 1));
-  fill(bias, a.arrays.bias.at(chunk.group, 0));
-  const bool has_bias = a.arrays.bias.values != nullptr;
+  fill(weight, a.arrays.weight.at(channel, 1));
+  fill(bias, a.arrays.bias.at(channel, 0));
+  normalise_on_chip<T, several>(
+      spread, static_cast<int>(blockIdx.x % blocks), a.count, a.arrays.eps,
+      [&](int chunk) { return Elements(of_channel(chunk)); },
+      [&](Elements& elements, int chunk) { elements.load(a.arrays.x, a.x_map, of_channel(chunk)); },
+      [&](const Normaliser& n) { a.arrays.statistics.set(channel, n); },
+      [&](Elements& elements, int chunk, const Normaliser& n) {
+    const Chunk place = of_channel(chunk);
+    const Held<T> held = hold<T>(n);
 #pragma unroll
-  for (int k = 0; k < elements.packs; ++k) {
-    if (elements.empty(k, chunk)) continue;
-    forget_widened(elements.pack[k]);
-    normalise_pack<true>(elements.pack[k], held, &n, weight, bias, has_bias);
-    elements.write(a.arrays.y, a.y_map, chunk, k);
-  }
-  if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part
+    for (int k = 0; k < Elements::packs; ++k) {
+      if (Elements::empty(k, place)) continue;
+      forget_widened(elements.pack[k]);
+      normalise_pack<true>(elements.pack[k], held, &n, weight, bias,
+                           a.arrays.bias.values != nullptr);
+      elements.write(a.arrays.y, a.y_map, place, k);
+    }
+  });
 }
 
 template <class T>
@@ -96,12 +89,15 @@ __global__ void __launch_bounds__(block_threads,
     return combine(u, v);
   };
   const Chunk chunk(a.plan);
-  ChunkElements<T, unit, aligned> grad(a.arrays.grad_output, a.grad_output_map, chunk);
-  ChunkElements<T, unit, aligned> x(a.arrays.x, a.x_map, chunk);
+  ChunkElements<T, unit, aligned> grad(chunk);
+  ChunkElements<T, unit, aligned> x(chunk);
+  grad.load(a.arrays.grad_output, a.grad_output_map, chunk);
+  x.load(a.arrays.x, a.x_map, chunk);
   const double mean = a.arrays.mean[chunk.group];
   const double inv_std = a.arrays.inv_std[chunk.group];
   GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots, both);
-  if (a.plan.chunks > 1) sums = over_cluster(sums, part, GradientSums<T>{}, both);
+  if (a.plan.chunks > 1)
+    sums = over_cluster(sums, part, static_cast<int>(a.plan.chunks), GradientSums<T>{}, both);
   const double g = sums.g.total().high;
   const double gx = sums.gx.total().high;
   if (chunk.slot == 0 && threadIdx.x == 0) {

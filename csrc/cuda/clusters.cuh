@@ -1,32 +1,88 @@
-// What the blocks of a cluster, each with a part of one row, tell each other through distributed
-// shared memory. Every warp of every block merges the parts in the same order.
+// Rows and channels of several chunks on chip: the blocks of a cluster have one chunk each in their
+// registers, or several, all but one of them in shared memory. What the blocks find of their chunks
+// they tell each other through distributed shared memory, and every warp of every block merges it in
+// the order in which merge.cuh merges slots, so that the bits are those of chunks through memory.
 #pragma once
+
+#include <algorithm>
 
 #include "cuda/block_reduce.cuh"
 #include "cuda/scratch.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
-// Blocks of a cluster that cards with clusters guarantee, and what most of them can be told to do.
-inline constexpr int largest_cluster = 16;
+// The chunks of a row over the blocks of a cluster; one block is no cluster.
+struct ChunkSpread {
+  int chunks;
+  int of_block;  // the last block may have fewer
+  int blocks;
+  std::size_t shared_bytes;  // of a block: its chunks but one
+};
 
-// Whether so many blocks, each with a part of one row or channel, run together on this card.
-inline bool fits_in_a_cluster(std::int64_t parts) {
-  const DeviceLimits& limits = device_limits();
-  return parts <= 1 ||
-         (limits.clusters && parts <= limits.largest_cluster && parts <= largest_cluster);
+// Chunks of a block are at most so many.
+inline constexpr int most_chunks_of_block = 16;
+
+// Of one chunk a block.
+inline ChunkSpread one_chunk_a_block(std::int64_t chunks) {
+  return {static_cast<int>(chunks), 1, static_cast<int>(chunks), 0};
 }
 
-// All parts, merged; `mine` is this block's, the same in all its threads. `shared` must not be
-// written again before another cluster barrier.
+inline int largest_cluster() {
+  const DeviceLimits& limits = device_limits();
+  return limits.clusters ? std::min(limits.largest_cluster, cuda_tuning::largest_cluster) : 1;
+}
+
+// Whether so many blocks, each with one part of a row or channel, run together on this card.
+inline bool fits_in_a_cluster(std::int64_t parts) {
+  return parts <= 1 || parts <= largest_cluster();
+}
+
+// How chunks of some bytes lie on this card's chip; no blocks: they do not.
+inline ChunkSpread spread_on_chip(std::int64_t chunks, std::int64_t chunk_bytes) {
+  if (fits_in_a_cluster(chunks)) return one_chunk_a_block(chunks);
+  const std::int64_t widest = std::min(largest_cluster(), cuda_tuning::cluster_of_several_chunks);
+  const std::int64_t of_block = divided_up(chunks, widest);
+  const std::int64_t bytes = (of_block - 1) * chunk_bytes;
+  const std::int64_t room =
+      device_limits().shared_bytes_per_block / cuda_tuning::several_blocks_resident;
+  if (of_block > most_chunks_of_block || bytes > room) return {};
+  return {static_cast<int>(chunks), static_cast<int>(of_block),
+          static_cast<int>(divided_up(chunks, of_block)), static_cast<std::size_t>(bytes)};
+}
+
+inline LaunchDims clusters_of(const ChunkSpread& spread, std::int64_t rows, int threads) {
+  LaunchDims dims = grid_of(rows * spread.blocks, threads);
+  dims.cluster = static_cast<unsigned>(spread.blocks);
+  dims.shared_bytes = spread.shared_bytes;
+  return dims;
+}
+
+// All chunks, merged, from what each block has in `parts` of shared memory, which must not be written
+// again before another cluster barrier.
 template <class Value, class Combine>
-__device__ __forceinline__ Value over_cluster(const Value& mine, Value* shared, const Value& empty,
-                                              Combine&& combine) {
+__device__ __forceinline__ Value over_chunks(Value* parts, const ChunkSpread& spread,
+                                             const Value& empty, Combine&& combine) {
+  if (spread.blocks > 1) {
+    cluster_sync();
+  } else {
+    __syncthreads();
+  }
+  Value value = empty;
+  for (int chunk = lane_in_warp(); chunk < spread.chunks; chunk += warp_threads) {
+    const int block = chunk / spread.of_block;
+    Value* part = parts + (chunk - block * spread.of_block);
+    if (spread.blocks > 1) part = cluster_address(part, static_cast<unsigned>(block));
+    value = combine(value, *part);
+  }
+  return reduce_lanes<warp_threads>(value, combine);
+}
+
+// One part a block; `mine` is this block's, the same in all its threads.
+template <class Value, class Combine>
+__device__ __forceinline__ Value over_cluster(const Value& mine, Value* shared, int parts,
+                                              const Value& empty, Combine&& combine) {
   if (threadIdx.x == 0) *shared = mine;
-  cluster_sync();
-  const auto lane = static_cast<unsigned>(lane_in_warp());
-  const Value part = lane < cluster_size() ? *cluster_address(shared, lane) : empty;
-  return reduce_lanes<warp_threads>(part, combine);
+  return over_chunks(shared, ChunkSpread{parts, 1, parts, 0}, empty, combine);
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE

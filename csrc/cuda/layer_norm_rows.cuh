@@ -1,9 +1,9 @@
-// Layer norm of rows that the registers of some threads hold: one read, one write, two passes over
-// registers for the variance. Short rows share a block and need no shared memory; a row of several
-// chunks has a cluster of blocks, one for each.
+// Layer norm of rows that stay on chip: one read, one write, two passes over registers for the
+// variance. Short rows share a block and need no shared memory; a row of several chunks has a cluster
+// of blocks, with one or several chunks each.
 #pragma once
 
-#include "cuda/clusters.cuh"
+#include "cuda/chunks_on_chip.cuh"
 #include "cuda/norm_forward.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -54,10 +54,15 @@ struct RowElements {
     return (static_cast<int>(threadIdx.x) % threads / lanes * lanes + k * threads) * unit >= length;
   }
 
-  __device__ __forceinline__ RowElements(const T* x, int row_length) : length(row_length) {
+  __device__ __forceinline__ explicit RowElements(int row_length) : length(row_length) {
+#pragma unroll
+    for (int k = 0; k < packs; ++k) valid[k] = column(k) < length;
+  }
+  __device__ __forceinline__ int count() const { return length; }
+
+  __device__ __forceinline__ void load(const T* x) {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      valid[k] = column(k) < length;
       pack[k] = empty(k) ? zero_pack<T, unit>()
                          : load_pack<T, unit, aligned, lanes, true>(x + column(k), place(k));
     }
@@ -99,7 +104,8 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
   const std::int64_t row =
       static_cast<std::int64_t>(blockIdx.x) * rows + static_cast<int>(threadIdx.x) / threads;
   if (row >= a.rows) return;  // the whole group of threads
-  RowElements<T, aligned, threads> elements(a.x + row * a.x_stride, static_cast<int>(a.length));
+  RowElements<T, aligned, threads> elements(static_cast<int>(a.length));
+  elements.load(a.x + row * a.x_stride);
   const Moments moments = moments_of<threads>(
       elements, a.divisor, MomentSlots<T>{largest_slots, sum_slots, square_slots});
   const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
@@ -107,27 +113,27 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
   elements.write(a.y + row * a.y_stride, n, a, 0);
 }
 
-// A cluster has a row, each of its blocks a chunk. The same bits as chunks through memory.
-template <class T, bool aligned>
-__global__ void __launch_bounds__(block_threads, row_threads_resident<aligned> / block_threads)
-    normalise_rows_in_clusters(NormaliseRows<T> a) {
-  SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
-  SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
-  SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
-  SHARED_ARRAY(Moments, part, 1);
-  const std::int64_t row = blockIdx.x / cluster_size();
-  const std::int64_t begin = static_cast<std::int64_t>(cluster_rank()) * chunk_elements<T>;
-  const std::int64_t left = a.length - begin;
-  const int length = static_cast<int>(left < chunk_elements<T> ? left : chunk_elements<T>);
-  RowElements<T, aligned, block_threads> elements(a.x + row * a.x_stride + begin, length);
-  const Moments mine = moments_of<block_threads>(
-      elements, Divisor(length), MomentSlots<T>{largest_slots, sum_slots, square_slots});
-  const Moments moments = over_cluster(
-      mine, part, no_moments(), [](const Moments& u, const Moments& v) { return merge(u, v); });
-  const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
-  if (begin == 0 && threadIdx.x == 0) a.statistics.set(row, n);
-  elements.write(a.y + row * a.y_stride + begin, n, a, begin);
-  cluster_sync();  // no block may end while another still reads its part
+// A row of several chunks.
+template <class T, bool aligned, bool several>
+__global__ void __launch_bounds__(block_threads,
+                                  several ? cuda_tuning::several_blocks_resident
+                                          : row_threads_resident<aligned> / block_threads)
+    normalise_rows_on_chip(NormaliseRows<T> a, ChunkSpread spread) {
+  using Elements = RowElements<T, aligned, block_threads>;
+  const auto blocks = static_cast<unsigned>(spread.blocks);
+  const std::int64_t row = blockIdx.x / blocks;
+  const T* x = a.x + row * a.x_stride;
+  T* y = a.y + row * a.y_stride;
+  const auto begin = [](int chunk) { return static_cast<std::int64_t>(chunk) * chunk_elements<T>; };
+  normalise_on_chip<T, several>(spread, static_cast<int>(blockIdx.x % blocks), a.divisor, a.eps,
+                                [&](int chunk) {
+    const std::int64_t left = a.length - begin(chunk);
+    return Elements(static_cast<int>(left < chunk_elements<T> ? left : chunk_elements<T>));
+  }, [&](Elements& elements, int chunk) { elements.load(x + begin(chunk)); },
+                                [&](const Normaliser& n) { a.statistics.set(row, n); },
+                                [&](Elements& elements, int chunk, const Normaliser& n) {
+    elements.write(y + begin(chunk), n, a, begin(chunk));
+  });
 }
 
 // Calls body with the number of threads that hold a row.
@@ -150,31 +156,31 @@ std::int64_t chunks_of_row(std::int64_t length) {
 
 template <class T>
 void forward_of_rows_on_chip(const ForwardArrays<T>& a, std::int64_t rows, std::int64_t length,
-                             std::int64_t x_stride, std::int64_t y_stride) {
+                             std::int64_t x_stride, std::int64_t y_stride,
+                             const ChunkSpread& spread) {
   constexpr int unit = vector_elements<T>;
   const bool parameters_aligned = packs_lie_aligned<T>(a.weight.values, 0, unit) &&
                                   packs_lie_aligned<T>(a.bias.values, 0, unit);
   const bool in_vectors = length % unit == 0 && packs_lie_aligned<T>(a.x, x_stride, unit) &&
                           packs_lie_aligned<T>(a.y, y_stride, unit);
+  const NormaliseRows<T> arguments{a.x,
+                                   a.y,
+                                   a.weight,
+                                   a.bias,
+                                   rows,
+                                   length,
+                                   Divisor(static_cast<double>(length)),
+                                   x_stride,
+                                   y_stride,
+                                   a.eps,
+                                   a.statistics,
+                                   parameters_aligned};
   for_either(in_vectors, [&](auto aligned) {
-    const NormaliseRows<T> arguments{a.x,
-                                     a.y,
-                                     a.weight,
-                                     a.bias,
-                                     rows,
-                                     length,
-                                     Divisor(static_cast<double>(length)),
-                                     x_stride,
-                                     y_stride,
-                                     a.eps,
-                                     a.statistics,
-                                     parameters_aligned};
-    const std::int64_t chunks = chunks_of_row<T>(length);
-    if (chunks > 1) {
-      LaunchDims dims = grid_of(rows * chunks, block_threads);
-      dims.cluster = static_cast<unsigned>(chunks);
-      launch("normalise_rows_in_clusters", normalise_rows_in_clusters<T, aligned.is>, dims,
-             a.stream, arguments);
+    if (spread.chunks > 1) {
+      for_either(spread.of_block > 1, [&](auto several) {
+        launch("normalise_rows_on_chip", normalise_rows_on_chip<T, aligned.is, several.is>,
+               clusters_of(spread, rows, block_threads), a.stream, arguments, spread);
+      });
       return;
     }
     for_threads_of_row<T>(length, [&](auto threads) {

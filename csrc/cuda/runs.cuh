@@ -37,6 +37,9 @@ inline constexpr int chunk_elements = block_threads * cuda_tuning::chunk_bytes_p
                                       static_cast<int>(sizeof(T) < 4 ? 4 : sizeof(T));
 
 template <class T>
+inline constexpr std::int64_t chunk_bytes = chunk_elements<T> * static_cast<int>(sizeof(T));
+
+template <class T>
 RunPlan plan_runs(std::int64_t groups, std::int64_t runs, std::int64_t length) {
   constexpr std::int64_t chunk = chunk_elements<T>;
   if (length > chunk) {
@@ -47,7 +50,7 @@ RunPlan plan_runs(std::int64_t groups, std::int64_t runs, std::int64_t length) {
   return {groups, runs, length, together, length, 1, divided_up(runs, together)};
 }
 
-// The chunk of this block.
+// A chunk, by default that of this block.
 struct Chunk {
   std::int64_t group;
   std::int64_t slot;
@@ -57,9 +60,11 @@ struct Chunk {
   int elements;
   std::uint32_t inverse;  // of the length: ceil(2^32 / length)
 
-  __device__ explicit Chunk(const RunPlan& plan) {
-    group = blockIdx.x / plan.chunks;
-    slot = blockIdx.x % plan.chunks;
+  __device__ explicit Chunk(const RunPlan& plan)
+      : Chunk(plan, blockIdx.x / plan.chunks, blockIdx.x % plan.chunks) {}
+
+  __device__ Chunk(const RunPlan& plan, std::int64_t of_group, std::int64_t chunk_of_group)
+      : group(of_group), slot(chunk_of_group) {
     first_run = slot / plan.chunks_per_run * plan.runs_per_chunk;
     begin = slot % plan.chunks_per_run * plan.length_per_chunk;
     const std::int64_t runs_left = plan.runs - first_run;
@@ -174,6 +179,7 @@ struct ChunkElements {
   static constexpr int packs = chunk_elements<T> / block_threads / unit;
   Pack<T, unit> pack[packs];
   bool valid[packs];
+  int elements;  // of the chunk
 
   __device__ __forceinline__ static int index(int k) {
     return (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
@@ -184,10 +190,15 @@ struct ChunkElements {
     return index(k) - lane_in_warp() * unit >= chunk.elements;
   }
 
-  __device__ __forceinline__ ChunkElements(const T* x, const IndexMap& map, const Chunk& chunk) {
+  __device__ __forceinline__ explicit ChunkElements(const Chunk& chunk) : elements(chunk.elements) {
+#pragma unroll
+    for (int k = 0; k < packs; ++k) valid[k] = index(k) < elements;
+  }
+  __device__ __forceinline__ int count() const { return elements; }
+
+  __device__ __forceinline__ void load(const T* x, const IndexMap& map, const Chunk& chunk) {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      valid[k] = index(k) < chunk.elements;
       pack[k] = empty(k, chunk) ? zero_pack<T, unit>()
                                 : load_pack<T, unit, aligned>(x + chunk.at(map, index(k)),
                                                               chunk.place<unit>(index(k)));
@@ -207,7 +218,8 @@ __global__ void __launch_bounds__(block_threads)
   SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
   SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
   const Chunk chunk(plan);
-  ChunkElements<T, unit, aligned> elements(x, x_map, chunk);
+  ChunkElements<T, unit, aligned> elements(chunk);
+  elements.load(x, x_map, chunk);
   const Moments moments = moments_of<block_threads>(
       elements, Divisor(chunk.elements), MomentSlots<T>{largest_slots, sum_slots, square_slots});
   if (threadIdx.x == 0) slots[blockIdx.x] = moments;

@@ -37,6 +37,13 @@ inline constexpr int shifted_row_threads_resident = 640;
 inline constexpr int chunk_threads_resident = 512;
 inline constexpr int gradient_threads_resident = 512;
 
+// Blocks of a cluster of one chunk each, and of several, most of them in shared memory; cards without
+// clusters have one block instead. With several chunks a block, as many blocks shall share a
+// multiprocessor, so that one reads while the other writes: what bounds their shared memory.
+inline constexpr int largest_cluster = 16;
+inline constexpr int cluster_of_several_chunks = 8;
+inline constexpr int several_blocks_resident = 2;
+
 // Layer norm backward of rows: columns of float32 and narrower that a thread sums over rows in
 // registers (two doubles each), and the largest block. Bits.
 inline constexpr int backward_columns_per_thread = 8;

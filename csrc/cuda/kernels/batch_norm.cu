@@ -2,8 +2,7 @@
 //   y = (x - mean) * inv_std * weight + bias,   inv_std = 1 / sqrt(var + eps)
 // A channel is a group of runs, one in every batch index; with inner == 1 (2-D and channels-last
 // data) channels are columns instead. Both are cut into slots by their shape, so that few channels
-// fill the card as well as many. Training reads a channel that fits in a cluster's registers once,
-// others twice.
+// fill the card as well as many. Training reads a channel that stays on chip once, others twice.
 #include "cuda/channels_on_chip.cuh"
 #include "cuda/kernels/kernels.h"
 #include "ops/batch_norm.h"
@@ -57,17 +56,23 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 template <class T>
-void forward_on_chip(const BatchNormForward& a, const ForwardArrays<T>& arrays,
-                     const RunPlan& plan) {
+void forward_on_chip(const BatchNormForward& a, const ForwardArrays<T>& arrays, const RunPlan& plan,
+                     const ChunkSpread& spread) {
   const auto lie_aligned = [&](int unit) {
     return packs_lie_aligned<T>(a.x, a.x_batch_stride, unit) &&
            packs_lie_aligned<T>(a.y, a.y_batch_stride, unit);
   };
   for_packs<vector_elements<T>>(a.inner, lie_aligned, [&](auto unit, auto aligned) {
     const NormaliseChannels<T> arguments{
-        arrays, {a.inner, a.x_batch_stride, 1}, {a.inner, a.y_batch_stride, 1}, plan};
-    launch("normalise_channels", normalise_channels<T, unit.is, aligned.is>,
-           cluster_for_each_group(plan), a.stream, arguments);
+        arrays,
+        {a.inner, a.x_batch_stride, 1},
+        {a.inner, a.y_batch_stride, 1},
+        plan,
+        Divisor(static_cast<double>(a.batch) * static_cast<double>(a.inner))};
+    for_either(spread.of_block > 1, [&](auto several) {
+      launch("normalise_channels", normalise_channels<T, unit.is, aligned.is, several.is>,
+             clusters_of(spread, a.channels, block_threads), a.stream, arguments, spread);
+    });
   });
 }
 
@@ -76,7 +81,8 @@ void forward(const BatchNormForward& a) {
   const auto arrays = arrays_of<T>(a, {a.mean, a.var, a.inv_std});
   if (a.inner == 1) return forward_of_columns(arrays, channels_as_columns(a));
   const RunPlan plan = plan_runs<T>(a.channels, a.batch, a.inner);
-  if (fits_in_a_cluster(plan.chunks)) return forward_on_chip(a, arrays, plan);
+  const ChunkSpread spread = spread_on_chip(plan.chunks, chunk_bytes<T>);
+  if (spread.blocks > 0) return forward_on_chip(a, arrays, plan, spread);
   forward_of_runs(arrays, channels_as_runs(a));
 }
 

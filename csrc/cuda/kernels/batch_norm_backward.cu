@@ -65,7 +65,8 @@ class Backward {
           plan,
           reciprocal()};
       launch("gradient_of_channels", gradient_of_channels<T, unit.is, aligned.is>,
-             cluster_for_each_group(plan), a_.stream, arguments);
+             clusters_of(one_chunk_a_block(plan.chunks), plan.groups, block_threads), a_.stream,
+             arguments);
     });
   }
 

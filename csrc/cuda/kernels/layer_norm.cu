@@ -1,7 +1,8 @@
 // Layer norm (Ba, Kiros, Hinton 2016) over the middle axis of (outer, reduced, inner):
 //   y = (x - mean) * inv_std * weight + bias,   inv_std = 1 / sqrt(var + eps)
-// Rows (inner == 1) that fit in the registers of a block or a cluster are read once. Longer ones are cut into chunks
-// over many blocks and read twice, as are columns (inner > 1), which need no transpose.
+// Rows (inner == 1) that stay on chip, in the registers or the shared memory of a block or a cluster,
+// are read once. Longer ones are cut into chunks over many blocks and read twice, as are columns
+// (inner > 1), which need no transpose.
 #include "cuda/fill.cuh"
 #include "cuda/kernels/kernels.h"
 #include "cuda/layer_norm_rows.cuh"
@@ -27,8 +28,10 @@ void forward(const LayerNormForward& a) {
                                           {a.y_outer_stride, a.inner, 1},
                                           {0, 1, 0}});
   }
-  if (fits_in_a_cluster(chunks_of_row<T>(a.reduced))) {
-    return forward_of_rows_on_chip(arrays, a.outer, a.reduced, a.x_outer_stride, a.y_outer_stride);
+  const ChunkSpread spread = spread_on_chip(chunks_of_row<T>(a.reduced), chunk_bytes<T>);
+  if (spread.blocks > 0) {
+    return forward_of_rows_on_chip(arrays, a.outer, a.reduced, a.x_outer_stride, a.y_outer_stride,
+                                   spread);
   }
   forward_of_runs<T>(arrays, {a.outer,
                               1,

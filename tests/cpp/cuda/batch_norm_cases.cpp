@@ -38,12 +38,15 @@ std::vector<Shape> runs() {
           {3, 1, 2 * chunk + 8},
           {17, 1, chunk + 8},
           {40, 1, chunk - 3},
+          {20, 1, chunk - 3},
+          {9, 1, 2 * chunk},
           {3, 20, 49}};
 }
 
-// Channels of several chunks: in a cluster on one card, through memory with the same bits on another.
+// Channels of several chunks: in a cluster on one card, in a block on another, through memory on a
+// third, all with the same bits.
 template <class Problem, unsigned outputs, class T, class Make>
-void run_on_both_cards(const Context& context, Make&& make) {
+void run_on_all_cards(const Context& context, Make&& make) {
   const std::int64_t chunk = 256 * forward_elements<T>;
   const std::vector<Shape> shapes{
       {chunk / 5 + 3, 2, 5},
@@ -58,8 +61,10 @@ void run_on_both_cards(const Context& context, Make&& make) {
     Problem problem = make(shape, Data::ordinary, turn);
     for (const Variant& v : few_variants(sizeof(T), outputs, context.quick)) {
       run(context, memory, problem, v);
-      const WithoutClusters other_card;
-      run(context, memory, problem, v);
+      for (const auto shared_memory : {SharedMemory::plenty, SharedMemory::little}) {
+        const WithoutClusters other_card(shared_memory);
+        run(context, memory, problem, v);
+      }
     }
     ++turn;
   }
@@ -88,7 +93,7 @@ Backward<T, P> backward_problem(const Shape& shape, Data data, int turn) {
 template <class Problem, class T>
 void forward_runs(const Context& context) {
   run_shapes<Problem, 0>(context, runs<T>(), sizeof(T), forward_problem<Problem>);
-  run_on_both_cards<Problem, 0, T>(context, forward_problem<Problem>);
+  run_on_all_cards<Problem, 0, T>(context, forward_problem<Problem>);
 }
 template <class Problem, class T>
 void forward_columns(const Context& context) {
@@ -97,7 +102,7 @@ void forward_columns(const Context& context) {
 template <class T, class P>
 void backward_runs(const Context& context) {
   run_shapes<Backward<T, P>, 2>(context, runs<T>(), sizeof(T), backward_problem<T, P>);
-  run_on_both_cards<Backward<T, P>, 2, T>(context, backward_problem<T, P>);
+  run_on_all_cards<Backward<T, P>, 2, T>(context, backward_problem<T, P>);
 }
 template <class T, class P>
 void backward_columns(const Context& context) {

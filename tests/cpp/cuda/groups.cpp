@@ -27,11 +27,12 @@ std::vector<Group> all_groups() {
 
 void set_host_threads(int) {}
 
-WithoutClusters::WithoutClusters()
+WithoutClusters::WithoutClusters(SharedMemory shared_memory)
     : multiprocessors_(NORMDROP_DEVICE::device_limits().multiprocessors),
       shared_bytes_(NORMDROP_DEVICE::device_limits().shared_bytes_per_block),
       largest_cluster_(NORMDROP_DEVICE::device_limits().largest_cluster) {
-  NORMDROP_DEVICE::emulation::set_limits({multiprocessors_, shared_bytes_, false, 1});
+  const int bytes = shared_memory == SharedMemory::plenty ? shared_bytes_ : 16 * 1024;
+  NORMDROP_DEVICE::emulation::set_limits({multiprocessors_, bytes, false, 1});
 }
 
 WithoutClusters::~WithoutClusters() {

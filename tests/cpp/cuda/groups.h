@@ -7,10 +7,12 @@ namespace normdrop::driver {
 
 std::vector<Group> layer_norm_backward_groups();
 
-// A card without clusters, while this lives.
+// A card without clusters, while this lives: with an H200's shared memory for each block, or with less
+// than a chunk of a row needs.
+enum class SharedMemory { plenty, little };
 class WithoutClusters {
  public:
-  WithoutClusters();
+  explicit WithoutClusters(SharedMemory shared_memory);
   ~WithoutClusters();
   WithoutClusters(const WithoutClusters&) = delete;
   WithoutClusters& operator=(const WithoutClusters&) = delete;

@@ -83,7 +83,7 @@ template <class T, class P>
 void runs(const Context& context) {
   const std::int64_t part = 512 * backward_elements<T>;
   run_shapes<T, P>(context, {{1, 16 * part + vector_of<T>, 1}, {2, 17 * part, 1}});
-  const WithoutClusters other_card;
+  const WithoutClusters other_card(SharedMemory::little);
   std::vector<Shape> shapes = long_rows<T, P>();
   shapes.push_back({270, part + 4, 1});  // two slots of rows
   run_shapes<T, P>(context, shapes);
@@ -133,7 +133,7 @@ void far(const Context& context) {
 
 template <class T, class P>
 void runs_far(const Context& context) {
-  const WithoutClusters other_card;
+  const WithoutClusters other_card(SharedMemory::little);
   far<T, P>(context);
 }
 

@@ -54,12 +54,21 @@ void clusters(const Context& context) {
   run_shapes<T, P>(context, shapes);
 }
 
+// Blocks of several chunks: in a cluster, the last block with fewer or as many, and alone on a card
+// without clusters.
+template <class T, class P>
+void shared_memory(const Context& context) {
+  const std::int64_t chunk = 256 * forward_elements<T>;
+  run_shapes<T, P>(context, {{1, 16 * chunk + 1, 1}, {2, 17 * chunk - 8, 1}, {1, 24 * chunk, 1}});
+  const WithoutClusters other_card(SharedMemory::plenty);
+  run_shapes<T, P>(context, {{3, chunk + 1, 1}, {2, 2 * chunk, 1}, {2, 3 * chunk - 1, 1}});
+}
+
 // Longer than a cluster, and what would have a cluster on a card without: both in runs.
 template <class T, class P>
 void runs(const Context& context) {
-  const std::int64_t chunk = 256 * forward_elements<T>;
-  run_shapes<T, P>(context, {{1, 16 * chunk + 1, 1}, {2, 17 * chunk - 8, 1}, {1, 35 * chunk, 1}});
-  const WithoutClusters other_card;
+  run_shapes<T, P>(context, {{1, 70 * 256 * forward_elements<T>, 1}});
+  const WithoutClusters other_card(SharedMemory::little);
   run_shapes<T, P>(context, long_rows<T, P>());
 }
 
@@ -71,8 +80,10 @@ void cards(const Context& context) {
   for (const Shape& shape : long_rows<T, P>()) {
     Forward<T, P> problem(shape, Data::ordinary, true, true);
     run(context, memory, problem, dense);
-    const WithoutClusters other_card;
-    run(context, memory, problem, dense);
+    for (const auto shared_memory : {SharedMemory::plenty, SharedMemory::little}) {
+      const WithoutClusters other_card(shared_memory);
+      run(context, memory, problem, dense);
+    }
   }
 }
 
@@ -126,7 +137,7 @@ void far(const Context& context) {
 
 template <class T, class P>
 void runs_far(const Context& context) {
-  const WithoutClusters other_card;
+  const WithoutClusters other_card(SharedMemory::little);
   far<T, P>(context);
 }
 
@@ -135,6 +146,7 @@ void add_groups(const std::string& dtype, std::vector<Group>* groups) {
   const std::string name = "layer_norm_forward/";
   groups->push_back({name + "rows/" + dtype, rows<T, P>});
   groups->push_back({name + "clusters/" + dtype, clusters<T, P>});
+  groups->push_back({name + "shared-memory/" + dtype, shared_memory<T, P>});
   groups->push_back({name + "runs/" + dtype, runs<T, P>});
   groups->push_back({name + "columns/" + dtype, columns<T, P>});
   groups->push_back({name + "edges/" + dtype, edges<T, P>});
