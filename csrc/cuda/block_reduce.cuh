@@ -1,6 +1,6 @@
 // Reductions over neighbouring lanes and over a block, in an order that the number of threads alone
-// decides. `combine(lower, upper)` is called with the lower lane's value first, so that it need not
-// be commutative; every thread gets the result.
+// decides. Values are put together by the `combine` of their type, or by a function of two; the lower
+// lane's value comes first, so that it need not be commutative. Every thread gets the result.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,13 @@
 #include "platform.h"
 
 namespace normdrop::NORMDROP_DEVICE {
+
+struct Combined {
+  template <class Value>
+  __device__ __forceinline__ Value operator()(const Value& a, const Value& b) const {
+    return combine(a, b);
+  }
+};
 
 inline constexpr int warp_threads = 32;
 
@@ -43,39 +50,33 @@ __device__ __forceinline__ Value shuffled(const Value& value, Exchange&& exchang
   return result;
 }
 
-template <int width, class Value, class Combine>
-__device__ __forceinline__ Value reduce_lanes(Value value, Combine&& combine) {
+template <int width, class Value, class Together = Combined>
+__device__ __forceinline__ Value reduce_lanes(Value value, Together together = {}) {
   const unsigned mask = group_mask<width>();
 #pragma unroll
   for (int bit = 1; bit < width && bit < warp_threads; bit *= 2) {
     const Value other =
         shuffled(value, [&](std::uint64_t word) { return __shfl_xor_sync(mask, word, bit); });
-    value = (lane_in_warp() & bit) != 0 ? combine(other, value) : combine(value, other);
+    value = (lane_in_warp() & bit) != 0 ? together(other, value) : together(value, other);
   }
   return value;
 }
 
 // Over `threads` neighbouring threads: part of a warp, a warp, or the whole block. A block needs
 // `slots`, one for each warp, in shared memory; they may be used again after another barrier.
-template <int threads, class Value, class Combine>
-__device__ __forceinline__ Value reduce(Value value, Value* slots, Combine&& combine) {
-  value = reduce_lanes<threads>(value, combine);
+template <int threads, class Value, class Together = Combined>
+__device__ __forceinline__ Value reduce(Value value, Value* slots, Together together = {}) {
+  value = reduce_lanes<threads>(value, together);
   if constexpr (threads > warp_threads) {
     if (lane_in_warp() == 0) slots[warp_in_block()] = value;
     __syncthreads();
     value = slots[0];
-    for (int warp = 1; warp < threads / warp_threads; ++warp) value = combine(value, slots[warp]);
+    for (int warp = 1; warp < threads / warp_threads; ++warp) value = together(value, slots[warp]);
   }
   return value;
 }
 
 template <int threads>
 inline constexpr int slots_for = threads > warp_threads ? threads / warp_threads : 1;
-
-template <int threads, class SumType>
-__device__ __forceinline__ SumType reduce_sum(SumType value, SumType* slots) {
-  return reduce<threads>(value, slots,
-                         [](const SumType& a, const SumType& b) { return combine(a, b); });
-}
 
 }  // namespace normdrop::NORMDROP_DEVICE

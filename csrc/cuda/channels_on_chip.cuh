@@ -17,10 +17,15 @@ struct NormaliseChannels {
   Divisor count;  // of a channel's elements
 };
 
+// Single elements of several chunks take more registers than two blocks leave.
+template <int unit, bool several>
+inline constexpr int channel_blocks_resident =
+    !several   ? cuda_tuning::chunk_threads_resident / block_threads
+    : unit > 1 ? cuda_tuning::several_blocks_resident
+               : 1;
+
 template <class T, int unit, bool aligned, bool several>
-__global__ void __launch_bounds__(block_threads,
-                                  several ? cuda_tuning::several_blocks_resident
-                                          : cuda_tuning::chunk_threads_resident / block_threads)
+__global__ void __launch_bounds__(block_threads, channel_blocks_resident<unit, several>)
     normalise_channels(NormaliseChannels<T> a, ChunkSpread spread) {
   using Elements = ChunkElements<T, unit, aligned>;
   const auto blocks = static_cast<unsigned>(spread.blocks);
@@ -30,12 +35,12 @@ __global__ void __launch_bounds__(block_threads,
   Arithmetic<T> bias[unit];
   fill(weight, a.arrays.weight.at(channel, 1));
   fill(bias, a.arrays.bias.at(channel, 0));
-  normalise_on_chip<T, several>(
-      spread, static_cast<int>(blockIdx.x % blocks), a.count, a.arrays.eps,
-      [&](int chunk) { return Elements(of_channel(chunk)); },
-      [&](Elements& elements, int chunk) { elements.load(a.arrays.x, a.x_map, of_channel(chunk)); },
-      [&](const Normaliser& n) { a.arrays.statistics.set(channel, n); },
-      [&](Elements& elements, int chunk, const Normaliser& n) {
+  const auto outline = [&](int chunk) { return Elements(of_channel(chunk)); };
+  const auto load = [&](Elements& elements, int chunk) {
+    elements.load(a.arrays.x, a.x_map, of_channel(chunk));
+  };
+  const auto report = [&](const Normaliser& n) { a.arrays.statistics.set(channel, n); };
+  const auto write = [&](Elements& elements, int chunk, const Normaliser& n) {
     const Chunk place = of_channel(chunk);
     const Held<T> held = hold<T>(n);
 #pragma unroll
@@ -46,7 +51,9 @@ __global__ void __launch_bounds__(block_threads,
                            a.arrays.bias.values != nullptr);
       elements.write(a.arrays.y, a.y_map, place, k);
     }
-  });
+  };
+  normalise_on_chip<T, several>(spread, static_cast<int>(blockIdx.x % blocks), a.count,
+                                a.arrays.eps, outline, load, report, write);
 }
 
 template <class T>
@@ -85,9 +92,6 @@ __global__ void __launch_bounds__(block_threads,
     gradient_of_channels(GradientOfChannels<T> a) {
   SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
   SHARED_ARRAY(GradientSums<T>, part, 1);
-  const auto both = [](const GradientSums<T>& u, const GradientSums<T>& v) {
-    return combine(u, v);
-  };
   const Chunk chunk(a.plan);
   ChunkElements<T, unit, aligned> grad(chunk);
   ChunkElements<T, unit, aligned> x(chunk);
@@ -95,9 +99,9 @@ __global__ void __launch_bounds__(block_threads,
   x.load(a.arrays.x, a.x_map, chunk);
   const double mean = a.arrays.mean[chunk.group];
   const double inv_std = a.arrays.inv_std[chunk.group];
-  GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots, both);
+  GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots);
   if (a.plan.chunks > 1)
-    sums = over_cluster(sums, part, static_cast<int>(a.plan.chunks), GradientSums<T>{}, both);
+    sums = over_cluster(sums, part, static_cast<int>(a.plan.chunks), GradientSums<T>{});
   const double g = sums.g.total().high;
   const double gx = sums.gx.total().high;
   if (chunk.slot == 0 && threadIdx.x == 0) {

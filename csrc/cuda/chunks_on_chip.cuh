@@ -60,8 +60,7 @@ __device__ __forceinline__ void normalise_on_chip(const ChunkSpread& spread, int
   Moments moments = moments_of<block_threads>(elements, Divisor(elements.count()), slots);
   if (spread.chunks > 1) {
     if (threadIdx.x == 0) parts[last] = moments;
-    moments = over_chunks(parts, spread, no_moments(),
-                          [](const Moments& u, const Moments& v) { return merge(u, v); });
+    moments = over_chunks(parts, spread, no_moments());
   }
   const Normaliser n = normaliser_of<T>(moments, length, eps);
   if (first == 0 && threadIdx.x == 0) report(n);

@@ -59,9 +59,9 @@ inline LaunchDims clusters_of(const ChunkSpread& spread, std::int64_t rows, int 
 
 // All chunks, merged, from what each block has in `parts` of shared memory, which must not be written
 // again before another cluster barrier.
-template <class Value, class Combine>
+template <class Value>
 __device__ __forceinline__ Value over_chunks(Value* parts, const ChunkSpread& spread,
-                                             const Value& empty, Combine&& combine) {
+                                             const Value& empty) {
   if (spread.blocks > 1) {
     cluster_sync();
   } else {
@@ -74,15 +74,15 @@ __device__ __forceinline__ Value over_chunks(Value* parts, const ChunkSpread& sp
     if (spread.blocks > 1) part = cluster_address(part, static_cast<unsigned>(block));
     value = combine(value, *part);
   }
-  return reduce_lanes<warp_threads>(value, combine);
+  return reduce_lanes<warp_threads>(value);
 }
 
 // One part a block; `mine` is this block's, the same in all its threads.
-template <class Value, class Combine>
+template <class Value>
 __device__ __forceinline__ Value over_cluster(const Value& mine, Value* shared, int parts,
-                                              const Value& empty, Combine&& combine) {
+                                              const Value& empty) {
   if (threadIdx.x == 0) *shared = mine;
-  return over_chunks(shared, ChunkSpread{parts, 1, parts, 0}, empty, combine);
+  return over_chunks(shared, ChunkSpread{parts, 1, parts, 0}, empty);
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE

@@ -113,9 +113,8 @@ __device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pa
 }
 
 // A thread's values of its columns over the block's rows in order: complete in the first warp.
-template <int unit, class Value, class Combine>
-__device__ __forceinline__ void combine_block_rows(Value (&value)[unit], Value* shared,
-                                                   Combine&& combine) {
+template <int unit, class Value>
+__device__ __forceinline__ void combine_block_rows(Value (&value)[unit], Value* shared) {
 #pragma unroll
   for (int j = 0; j < unit; ++j) {
     if (j > 0) __syncthreads();
@@ -146,38 +145,21 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
     so_far += count;
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
-      moments[j] = merge(moments[j], moments_in_registers<T>(pack, j, count));
+      moments[j] = combine(moments[j], moments_in_registers<T>(pack, j, count));
       // The same for all columns, so that they share registers.
       moments[j].count = so_far;
       if constexpr (sizeof(T) < 8) moments[j].scale = 1.0;
     }
   }
-  combine_block_rows(moments, shared,
-                     [](const Moments& a, const Moments& b) { return merge(a, b); });
+  combine_block_rows(moments, shared);
   if (place.column >= plan.columns || place.block_row != 0) return;
   Moments* slot = slots + place.slot * plan.groups() + place.outer * plan.columns + place.column;
   for (int j = 0; j < unit; ++j) slot[j] = moments[j];
 }
 
-// Sums over rows of g = grad_output * weight and of g * x^.
-template <class T>
-struct ColumnGradients {
-  const T* grad_output;
-  const T* x;
-  const double* mean;
-  const double* inv_std;
-  Parameter<T> weight;
-  IndexMap grad_output_map;
-  IndexMap x_map;
-  IndexMap statistic_map;
-  IndexMap weight_map;
-  ColumnPlan plan;
-  GradientSums<T>* slots;
-};
-
 template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(column_threads, column_blocks_resident)
-    column_gradients(ColumnGradients<T> a) {
+    column_gradients(SumGradients<T, ColumnPlan> a) {
   SHARED_ARRAY(GradientSums<T>, shared, column_threads);
   const ColumnPlace place(a.plan, unit);
   GradientSums<T> sums[unit];
@@ -188,9 +170,9 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
     statistics.load(a, a.statistic_map.at(place.outer, 0, place.column));
   }
   for (std::int64_t row = place.first_row; row < place.end_row; row += rows_together) {
-    Pack<T, unit> grad[rows_at_once];
+    Pack<T, unit> grad_output[rows_at_once];
     Pack<T, unit> x[rows_at_once];
-    place.load<aligned>(a.grad_output, a.grad_output_map, a.plan, row, grad);
+    place.load<aligned>(a.grad_output, a.grad_output_map, a.plan, row, grad_output);
     place.load<aligned>(a.x, a.x_map, a.plan, row, x);
 #pragma unroll
     for (int k = 0; k < rows_at_once; ++k) {
@@ -199,18 +181,11 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
       if (a.statistic_map.second != 0) {
         statistics.load(a, a.statistic_map.at(place.outer, r, place.column));
       }
-      const std::int64_t weight = a.weight_map.at(place.outer, r, place.column);
-#pragma unroll
-      for (int j = 0; j < unit; ++j) {
-        const double g = static_cast<double>(arithmetic(grad[k].element[j])) *
-                         static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
-        sums[j].add(g, statistics.x_hat(x[k].element[j], j));
-      }
+      add_gradients<1>(a, grad_output[k], x[k], statistics,
+                       a.weight_map.at(place.outer, r, place.column), sums);
     }
   }
-  combine_block_rows(sums, shared, [](const GradientSums<T>& u, const GradientSums<T>& v) {
-    return combine(u, v);
-  });
+  combine_block_rows(sums, shared);
   if (!has_columns || place.block_row != 0) return;
   GradientSums<T>* slot =
       a.slots + place.slot * a.plan.groups() + place.outer * a.plan.columns + place.column;

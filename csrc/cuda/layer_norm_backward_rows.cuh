@@ -235,9 +235,8 @@ class RowsOfThread {
 template <int threads, class Value>
 __device__ __forceinline__ Value over_row(Value value, Value* slots, Value* part,
                                           std::int64_t parts) {
-  const auto both = [](const Value& u, const Value& v) { return combine(u, v); };
-  value = reduce<threads>(value, slots, both);
-  return parts > 1 ? over_cluster(value, part, static_cast<int>(parts), Value{}, both) : value;
+  value = reduce<threads>(value, slots);
+  return parts > 1 ? over_cluster(value, part, static_cast<int>(parts), Value{}) : value;
 }
 
 template <class T, bool aligned, int threads>

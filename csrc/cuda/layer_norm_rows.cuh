@@ -125,15 +125,17 @@ __global__ void __launch_bounds__(block_threads,
   const T* x = a.x + row * a.x_stride;
   T* y = a.y + row * a.y_stride;
   const auto begin = [](int chunk) { return static_cast<std::int64_t>(chunk) * chunk_elements<T>; };
-  normalise_on_chip<T, several>(spread, static_cast<int>(blockIdx.x % blocks), a.divisor, a.eps,
-                                [&](int chunk) {
+  const auto outline = [&](int chunk) {
     const std::int64_t left = a.length - begin(chunk);
     return Elements(static_cast<int>(left < chunk_elements<T> ? left : chunk_elements<T>));
-  }, [&](Elements& elements, int chunk) { elements.load(x + begin(chunk)); },
-                                [&](const Normaliser& n) { a.statistics.set(row, n); },
-                                [&](Elements& elements, int chunk, const Normaliser& n) {
+  };
+  const auto load = [&](Elements& elements, int chunk) { elements.load(x + begin(chunk)); };
+  const auto report = [&](const Normaliser& n) { a.statistics.set(row, n); };
+  const auto write = [&](Elements& elements, int chunk, const Normaliser& n) {
     elements.write(y + begin(chunk), n, a, begin(chunk));
-  });
+  };
+  normalise_on_chip<T, several>(spread, static_cast<int>(blockIdx.x % blocks), a.divisor, a.eps,
+                                outline, load, report, write);
 }
 
 // Calls body with the number of threads that hold a row.

@@ -34,10 +34,9 @@ inline std::int64_t merge_blocks(const SlotLayout& layout) {
 }
 
 // The group that this thread has the result of; -1: none.
-template <class Value, class Combine>
+template <class Value>
 __device__ __forceinline__ std::int64_t merge_columns(const Value* slots, const SlotLayout& layout,
-                                                      Value* value, Value* shared,
-                                                      Combine&& combine) {
+                                                      Value* value, Value* shared) {
   const std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * column_lanes + lane_in_warp();
 #pragma unroll 4
   for (std::int64_t slot = warp_in_block(); group < layout.groups && slot < layout.slots;
@@ -45,33 +44,32 @@ __device__ __forceinline__ std::int64_t merge_columns(const Value* slots, const 
     *value = combine(*value, slots[group + slot * layout.slot_stride]);
   }
   Value values[1] = {*value};
-  combine_block_rows(values, shared, combine);
+  combine_block_rows(values, shared);
   *value = values[0];
   return warp_in_block() == 0 && group < layout.groups ? group : -1;
 }
 
-template <class Value, class Combine>
+template <class Value>
 __device__ __forceinline__ std::int64_t merge_runs(const Value* slots, const SlotLayout& layout,
-                                                   Value* value, Combine&& combine) {
+                                                   Value* value) {
   const std::int64_t group =
       static_cast<std::int64_t>(blockIdx.x) * column_block_rows + warp_in_block();
   if (group >= layout.groups) return -1;
   for (std::int64_t slot = lane_in_warp(); slot < layout.slots; slot += warp_threads) {
     *value = combine(*value, slots[group * layout.group_stride + slot]);
   }
-  *value = reduce_lanes<warp_threads>(*value, combine);
+  *value = reduce_lanes<warp_threads>(*value);
   return lane_in_warp() == 0 ? group : -1;
 }
 
 // `value` starts as the value of no slots.
-template <class Value, class Combine>
+template <class Value>
 __device__ __forceinline__ std::int64_t merge_slots(const Value* slots, const SlotLayout& layout,
-                                                    Value* value, Value* shared,
-                                                    Combine&& combine) {
+                                                    Value* value, Value* shared) {
   if (layout.across_columns()) {
-    return merge_columns(slots, layout, value, shared, combine);
+    return merge_columns(slots, layout, value, shared);
   }
-  return merge_runs(slots, layout, value, combine);
+  return merge_runs(slots, layout, value);
 }
 
 // Statistics as the caller asked for them; any may be null.
@@ -93,9 +91,7 @@ __global__ void __launch_bounds__(merge_threads)
                   Normaliser* normalisers) {
   SHARED_ARRAY(Moments, shared, merge_threads);
   Moments moments = no_moments();
-  const std::int64_t group =
-      merge_slots(slots, layout, &moments, shared,
-                  [](const Moments& a, const Moments& b) { return merge(a, b); });
+  const std::int64_t group = merge_slots(slots, layout, &moments, shared);
   if (group < 0) return;
   const Normaliser n = normaliser_of<T>(moments, Divisor(moments.count), eps);
   statistics.set(group, n);
@@ -111,11 +107,10 @@ struct GradientLine {
   double factor;
 };
 
+// Where the statistics were constants, reciprocal is 0 and gradient() uses the factor alone.
 __device__ __forceinline__ GradientLine line_of(double mean, double inv_std, double g, double gx,
                                                 double reciprocal, double weight) {
-  const bool constants = reciprocal == 0.0;  // the sums may not be finite
-  return {mean, inv_std, constants ? 0.0 : g * reciprocal, constants ? 0.0 : gx * reciprocal,
-          inv_std * weight};
+  return {mean, inv_std, g * reciprocal, gx * reciprocal, inv_std * weight};
 }
 
 // What becomes of the sums of a group: parameter gradients, a line for grad_x, or both.
@@ -136,9 +131,7 @@ template <class T>
 __global__ void __launch_bounds__(merge_threads) merge_gradients(GradientMerge<T> a) {
   SHARED_ARRAY(GradientSums<T>, shared, merge_threads);
   GradientSums<T> sums{};
-  const std::int64_t group =
-      merge_slots(a.slots, a.layout, &sums, shared,
-                  [](const GradientSums<T>& u, const GradientSums<T>& v) { return combine(u, v); });
+  const std::int64_t group = merge_slots(a.slots, a.layout, &sums, shared);
   if (group < 0) return;
   const double g = sums.g.total().high;
   const double gx = sums.gx.total().high;

@@ -51,7 +51,7 @@ __device__ __forceinline__ DoubleDouble add_sums(DoubleDouble a, DoubleDouble b)
   return is_finite(plain) ? add(a, b) : DoubleDouble{plain, 0.0};
 }
 
-__device__ __forceinline__ Moments merge(Moments a, Moments b) {
+__device__ __forceinline__ Moments combine(Moments a, Moments b) {
   if (a.count == 0.0) return b;
   if (b.count == 0.0) return a;
   const double scale = a.scale < b.scale ? a.scale : b.scale;

@@ -135,7 +135,7 @@ __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor&
       if (elements.holds(k, j)) sum.add_term(value);
     }
   }
-  const DoubleDouble total_sum = reduce_sum<threads>(sum, slots.sums).total();
+  const DoubleDouble total_sum = reduce<threads>(sum, slots.sums).total();
   const DoubleDouble mean = count.quotient(total_sum);
   Sum<T> squares{};
 #pragma unroll
@@ -149,7 +149,7 @@ __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor&
       if (elements.holds(k, j)) squares.add_term(deviation * deviation);
     }
   }
-  const double total_squares = reduce_sum<threads>(squares, slots.squares).total().high;
+  const double total_squares = reduce<threads>(squares, slots.squares).total().high;
   return {count.value, total_sum, total_squares, scale};
 }
 
@@ -246,9 +246,9 @@ struct StatisticsOfPack {
   }
 };
 
-// Sums of g = grad_output * weight and of g * x^ over each chunk.
-template <class T>
-struct RunGradients {
+// Sums of g = grad_output * weight and of g * x^, over chunks of runs or down columns.
+template <class T, class Plan>
+struct SumGradients {
   const T* grad_output;
   const T* x;
   const double* mean;
@@ -258,45 +258,56 @@ struct RunGradients {
   IndexMap x_map;
   IndexMap statistic_map;
   IndexMap weight_map;
-  RunPlan plan;
+  Plan plan;
   GradientSums<T>* slots;
 };
 
+// Adds the elements of a pack to sums that lie `step` apart: one for all, or one for each.
+template <int step, class T, class Plan, int unit>
+__device__ __forceinline__ void add_gradients(const SumGradients<T, Plan>& a,
+                                              const Pack<T, unit>& grad_output,
+                                              const Pack<T, unit>& x,
+                                              const StatisticsOfPack<unit>& statistics,
+                                              std::int64_t weight, GradientSums<T>* sums) {
+#pragma unroll
+  for (int j = 0; j < unit; ++j) {
+    const double g = static_cast<double>(arithmetic(grad_output.element[j])) *
+                     static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
+    sums[j * step].add(g, statistics.x_hat(x.element[j], j));
+  }
+}
+
 template <class T, int unit, bool aligned>
-__global__ void __launch_bounds__(block_threads) run_gradients(RunGradients<T> a) {
+__global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, RunPlan> a) {
   constexpr int packs = chunk_elements<T> / block_threads / unit;
+  constexpr int together = cuda_tuning::packs_at_once;
+  static_assert(packs % together == 0);
   SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
   const Chunk chunk(a.plan);
   GradientSums<T> sums{};
-  static_assert(packs % cuda_tuning::packs_at_once == 0);
-  for (int first = 0; first < packs; first += cuda_tuning::packs_at_once) {
-    Pack<T, unit> grad[cuda_tuning::packs_at_once];
-    Pack<T, unit> x[cuda_tuning::packs_at_once];
+  for (int first = 0; first < packs; first += together) {
+    const auto index = [&](int k) {
+      return (static_cast<int>(threadIdx.x) + (first + k) * block_threads) * unit;
+    };
+    Pack<T, unit> grad_output[together];
+    Pack<T, unit> x[together];
 #pragma unroll
-    for (int k = 0; k < cuda_tuning::packs_at_once; ++k) {
-      const int i = (static_cast<int>(threadIdx.x) + (first + k) * block_threads) * unit;
-      const PackPlace place = chunk.place<unit>(i);
-      grad[k] = load_pack<T, unit, aligned>(a.grad_output + chunk.at(a.grad_output_map, i), place);
-      x[k] = load_pack<T, unit, aligned>(a.x + chunk.at(a.x_map, i), place);
+    for (int k = 0; k < together; ++k) {
+      const PackPlace place = chunk.place<unit>(index(k));
+      grad_output[k] =
+          load_pack<T, unit, aligned>(a.grad_output + chunk.at(a.grad_output_map, index(k)), place);
+      x[k] = load_pack<T, unit, aligned>(a.x + chunk.at(a.x_map, index(k)), place);
     }
 #pragma unroll
-    for (int k = 0; k < cuda_tuning::packs_at_once; ++k) {
-      const int i = (static_cast<int>(threadIdx.x) + (first + k) * block_threads) * unit;
-      if (i >= chunk.elements) continue;
-      StatisticsOfPack<unit> statistics;
-      statistics.load(a, chunk.at(a.statistic_map, i));
-      const std::int64_t weight = chunk.at(a.weight_map, i);
-#pragma unroll
-      for (int j = 0; j < unit; ++j) {
-        const double g = static_cast<double>(arithmetic(grad[k].element[j])) *
-                         static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
-        sums.add(g, statistics.x_hat(x[k].element[j], j));
-      }
+    for (int k = 0; k < together; ++k) {
+      if (index(k) >= chunk.elements) continue;
+      StatisticsOfPack<unit> statistics{};
+      statistics.load(a, chunk.at(a.statistic_map, index(k)));
+      add_gradients<0>(a, grad_output[k], x[k], statistics, chunk.at(a.weight_map, index(k)),
+                       &sums);
     }
   }
-  sums = reduce<block_threads>(
-      sums, sum_slots,
-      [](const GradientSums<T>& u, const GradientSums<T>& v) { return combine(u, v); });
+  sums = reduce<block_threads>(sums, sum_slots);
   if (threadIdx.x == 0) a.slots[blockIdx.x] = sums;
 }
 

@@ -12,24 +12,30 @@ bool reads_aligned(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, int
          packs_lie_aligned<T>(a.x, maps.x.second, unit);
 }
 
+template <class T, class Plan>
+SumGradients<T, Plan> sums_to(GradientSums<T>* slots, const BackwardArrays<T>& a,
+                              const ReductionMaps<T>& maps, const Plan& plan) {
+  return {a.grad_output,
+          a.x,
+          a.mean,
+          a.inv_std,
+          maps.weight,
+          maps.grad_output,
+          maps.x,
+          maps.statistic,
+          maps.weight_map,
+          plan,
+          slots};
+}
+
 template <class T>
 void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, const RunPlan& plan,
                   GradientSums<T>* slots) {
   const auto lie_aligned = [&](int unit) { return reads_aligned(a, maps, unit); };
   for_packs<vector_elements<T>>(plan.length, lie_aligned, [&](auto unit, auto aligned) {
-    const RunGradients<T> arguments{a.grad_output,
-                                    a.x,
-                                    a.mean,
-                                    a.inv_std,
-                                    maps.weight,
-                                    maps.grad_output,
-                                    maps.x,
-                                    maps.statistic,
-                                    maps.weight_map,
-                                    plan,
-                                    slots};
     launch("run_gradients", run_gradients<T, unit.is, aligned.is>,
-           grid_of(plan.groups * plan.chunks, block_threads), a.stream, arguments);
+           grid_of(plan.groups * plan.chunks, block_threads), a.stream,
+           sums_to(slots, a, maps, plan));
   });
 }
 
@@ -39,19 +45,8 @@ void sums_of_columns(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, s
   const ColumnPlan plan = plan_columns(outer, rows, columns, column_unit<T>(columns));
   const auto lie_aligned = [&](int unit) { return reads_aligned(a, maps, unit); };
   for_packs<column_elements<T>>(columns, lie_aligned, [&](auto unit, auto aligned) {
-    const ColumnGradients<T> arguments{a.grad_output,
-                                       a.x,
-                                       a.mean,
-                                       a.inv_std,
-                                       maps.weight,
-                                       maps.grad_output,
-                                       maps.x,
-                                       maps.statistic,
-                                       maps.weight_map,
-                                       plan,
-                                       slots};
     launch("column_gradients", column_gradients<T, unit.is, aligned.is>,
-           grid_of(plan.blocks(), column_threads), a.stream, arguments);
+           grid_of(plan.blocks(), column_threads), a.stream, sums_to(slots, a, maps, plan));
   });
 }
 
