@@ -115,6 +115,33 @@ void backward_edges(const Context& context) {
                                 backward_problem<T, P>);
 }
 
+// Runs that are whole vectors and others, in a block, in a cluster and through memory; columns.
+template <class Problem, unsigned outputs, class T, class Make>
+void run_shifted(const Context& context, Make&& make) {
+  const std::int64_t vector = vector_of<T>;
+  const std::int64_t chunk = 256 * forward_elements<T>;
+  Memory memory;
+  int turn = 0;
+  for (const Shape& shape : {Shape{9, 3, 5 * vector}, Shape{9, 3, 5 * vector + 3}, Shape{20, 3, 3},
+                             Shape{2, 2, chunk + vector}, Shape{9, 40, 1}, Shape{9, 37, 1}}) {
+    Problem problem = make(shape, Data::ordinary, turn++);
+    for (const Variant& v : shifted_variants(sizeof(T), outputs)) {
+      run(context, memory, problem, v);
+      const WithoutClusters other_card(SharedMemory::little);
+      run(context, memory, problem, v);
+    }
+  }
+}
+
+template <class Problem, class T>
+void forward_shifts(const Context& context) {
+  run_shifted<Problem, 0, T>(context, forward_problem<Problem>);
+}
+template <class T, class P>
+void backward_shifts(const Context& context) {
+  run_shifted<Backward<T, P>, 2, T>(context, backward_problem<T, P>);
+}
+
 // Infinite elements, and squares that overflow, of float32 and float64.
 template <class Problem, class T>
 void forward_edges(const Context& context) {
@@ -161,6 +188,9 @@ void add_groups(const std::string& dtype, std::vector<Group>* groups) {
   add("batch_norm_backward/runs/", backward_runs<T, P>);
   add("batch_norm_backward/columns/", backward_columns<T, P>);
   add("batch_norm_backward/edges/", backward_edges<T, P>);
+  add("batch_norm_forward/shifts/", forward_shifts<Forward<T, P>, T>);
+  add("batch_norm_inference/shifts/", forward_shifts<Inference<T, P>, T>);
+  add("batch_norm_backward/shifts/", backward_shifts<T, P>);
 }
 
 }  // namespace

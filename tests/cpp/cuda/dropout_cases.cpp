@@ -38,10 +38,22 @@ void run_counts(const Context& context) {
   }
 }
 
+template <class ProblemOf, std::int64_t item_bytes>
+void run_shifted(const Context& context) {
+  Memory memory;
+  for (const std::int64_t count : {3, 37, 1000, 4099}) {
+    ProblemOf problem(count, DropoutDraw{1, 2, two_32 / 2, 4});
+    for (const Variant& v : shifted_variants(item_bytes, 0)) run(context, memory, problem, v);
+  }
+}
+
 }  // namespace
 
 std::vector<Group> dropout_groups() {
   return {
+      {"dropout/shifts/float32", run_shifted<Problem<float>, 4>},
+      {"dropout/shifts/float64", run_shifted<Problem<double>, 8>},
+      {"dropout/shifts/bfloat16", run_shifted<Problem<BFloat16>, 2>},
       {"dropout/counts/float32", run_counts<Problem<float>, 4>},
       {"dropout/counts/float64", run_counts<Problem<double>, 8>},
       {"dropout/counts/float16", run_counts<Problem<Float16>, 2>},

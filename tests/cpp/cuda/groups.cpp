@@ -54,5 +54,16 @@ std::vector<Variant> few_variants(std::int64_t item_bytes, unsigned optional_out
   return few;
 }
 
+std::vector<Variant> shifted_variants(std::int64_t item_bytes, unsigned optional_outputs) {
+  const unsigned all = (1u << optional_outputs) - 1;
+  std::vector<Variant> shifted;
+  for (std::int64_t items = 0; items * item_bytes < 16; ++items) {
+    for (const std::int64_t gap : {std::int64_t{0}, items + 1}) {
+      shifted.push_back({{Place::at_offset, items * item_bytes}, {gap, gap > 4}, false, all, 1});
+    }
+  }
+  return shifted;
+}
+
 }  // namespace driver
 }  // namespace normdrop

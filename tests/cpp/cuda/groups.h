@@ -28,6 +28,10 @@ class WithoutClusters {
 // the ways in which its loads and stores differ. With `quick` the first two.
 std::vector<Variant> few_variants(std::int64_t item_bytes, unsigned optional_outputs, bool quick);
 
+// Every distance of an array from the vector boundary before it, another for every array of a call,
+// rows in all distances too.
+std::vector<Variant> shifted_variants(std::int64_t item_bytes, unsigned optional_outputs);
+
 // The elements of a thread, as tuning.h has them: 128 bytes of two passes forward, 8 columns
 // backward (float64 4).
 template <class T>

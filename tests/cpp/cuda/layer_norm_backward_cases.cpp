@@ -107,6 +107,18 @@ void edges(const Context& context) {
 }
 
 template <class T, class P>
+void shifts(const Context& context) {
+  Memory memory;
+  const std::int64_t vector = vector_of<T>;
+  for (const Shape& shape :
+       {Shape{9, 5 * vector, 1}, Shape{9, 5 * vector + 1, 1}, Shape{3, 70 * vector, 1},
+        Shape{3, 70 * vector - 1, 1}, Shape{2, 9, 40}, Shape{2, 9, 37}}) {
+    Backward<T, P> problem(shape, Data::ordinary, true, false);
+    for (const Variant& v : shifted_variants(sizeof(T), 2)) run(context, memory, problem, v);
+  }
+}
+
+template <class T, class P>
 void many(const Context& context) {
   Memory memory;
   const std::vector<Variant> variants = few_variants(sizeof(T), 2, true);
@@ -147,6 +159,7 @@ void add_groups(const std::string& dtype, std::vector<Group>* groups) {
   groups->push_back({name + "runs/" + dtype, runs<T, P>});
   groups->push_back({name + "columns/" + dtype, columns<T, P>});
   groups->push_back({name + "edges/" + dtype, edges<T, P>});
+  groups->push_back({name + "shifts/" + dtype, shifts<T, P>});
 }
 
 }  // namespace
