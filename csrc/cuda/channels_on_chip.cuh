@@ -76,11 +76,11 @@ __device__ __forceinline__ GradientSums<T> sums_of(const ChunkElements<T, unit, 
   GradientSums<T> sums{};
 #pragma unroll
   for (int k = 0; k < grad.packs; ++k) {
-    if (!grad.valid[k]) continue;
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
-      const double value = static_cast<double>(arithmetic(x.pack[k].element[j]));
-      sums.add(static_cast<double>(arithmetic(grad.pack[k].element[j])), (value - mean) * inv_std);
+      if (!grad.holds(k, j)) continue;
+      const double value = static_cast<double>(arithmetic(x.pack[k][j]));
+      sums.add(static_cast<double>(arithmetic(grad.pack[k][j])), (value - mean) * inv_std);
     }
   }
   return sums;
@@ -118,8 +118,7 @@ __global__ void __launch_bounds__(block_threads,
     forget_widened(x.pack[k]);
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
-      T& element = grad.pack[k].element[j];
-      element = gradient(element, x.pack[k].element[j], line, 1.0, constants);
+      grad.pack[k].set(j, gradient(grad.pack[k][j], x.pack[k][j], line, 1.0, constants));
     }
     grad.write(a.arrays.grad_x, a.grad_x_map, chunk, k);
   }

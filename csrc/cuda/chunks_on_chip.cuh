@@ -62,7 +62,9 @@ __device__ __forceinline__ void normalise_on_chip(const ChunkSpread& spread, int
     if (threadIdx.x == 0) parts[last] = moments;
     moments = over_chunks(parts, spread, no_moments());
   }
-  const Normaliser n = normaliser_of<T>(moments, length, eps);
+  SHARED_ARRAY(Normaliser, shared, 1);
+  Normaliser own;
+  const Normaliser& n = normaliser_of_threads<T, block_threads>(moments, length, eps, own, shared);
   if (first == 0 && threadIdx.x == 0) report(n);
   write(elements, first + last, n);
   if constexpr (several) {

@@ -90,24 +90,24 @@ __device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pa
     double largest = 0.0;
 #pragma unroll
     for (int k = 0; k < rows; ++k) {
-      if (k < count) largest = fmax(largest, fabs(pack[k].element[j]));
+      if (k < count) largest = fmax(largest, fabs(pack[k][j]));
     }
     scale = scale_for<T>(largest);
   }
   Sum<T> sum{};
 #pragma unroll
   for (int k = 0; k < rows; ++k) {
-    if (k < count) sum.add_term(static_cast<double>(arithmetic(pack[k].element[j])) * scale);
+    if (k < count) sum.add_term(static_cast<double>(arithmetic(pack[k][j])) * scale);
   }
   const DoubleDouble total = sum.total();
   const DoubleDouble mean = Divisor(count).quotient(total);
   Sum<T> squares{};
 #pragma unroll
   for (int k = 0; k < rows; ++k) {
-    const double value = static_cast<double>(arithmetic(pack[k].element[j])) * scale;
+    const double value = static_cast<double>(arithmetic(pack[k][j])) * scale;
     double deviation = value - mean.high;
     if constexpr (sizeof(T) == 8) deviation -= mean.low;
-    if (k < count) squares.add_term(deviation * deviation);
+    if (k < count) squares.add_square(deviation);
   }
   return {static_cast<double>(count), total, squares.total().high, scale};
 }
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
   const bool has_columns = place.column < a.plan.columns;
   StatisticsOfPack<unit> statistics{};
   if (has_columns && a.statistic_map.second == 0) {
-    statistics.load(a, a.statistic_map.at(place.outer, 0, place.column));
+    statistics.load(a, a.statistic_map.at(place.outer, 0, place.column), unit);
   }
   for (std::int64_t row = place.first_row; row < place.end_row; row += rows_together) {
     Pack<T, unit> grad_output[rows_at_once];
@@ -179,10 +179,10 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
       const std::int64_t r = row + k * column_block_rows;
       if (!has_columns || r >= place.end_row) continue;
       if (a.statistic_map.second != 0) {
-        statistics.load(a, a.statistic_map.at(place.outer, r, place.column));
+        statistics.load(a, a.statistic_map.at(place.outer, r, place.column), unit);
       }
       add_gradients<1>(a, grad_output[k], x[k], statistics,
-                       a.weight_map.at(place.outer, r, place.column), sums);
+                       a.weight_map.at(place.outer, r, place.column), unit, sums);
     }
   }
   combine_block_rows(sums, shared);

@@ -65,6 +65,7 @@ __device__ __forceinline__ DoubleDouble inverse_sqrt(DoubleDouble v) {
 struct PlainSum {
   double value;
   __device__ __forceinline__ void add_term(double term) { value += term; }
+  __device__ __forceinline__ void add_square(double root) { value = fma(root, root, value); }
   __device__ __forceinline__ DoubleDouble total() const { return {value, 0.0}; }
 };
 
@@ -76,6 +77,7 @@ struct ExactSum {
     value = sum.high;
     error += sum.low;
   }
+  __device__ __forceinline__ void add_square(double root) { add_term(root * root); }
   // Where the sum is not finite its error is not a number, and means nothing.
   __device__ __forceinline__ DoubleDouble total() const {
     return is_finite(value) ? quick_two_sum(value, error) : DoubleDouble{value, 0.0};

@@ -136,9 +136,8 @@ __device__ __forceinline__ void normalise_across(Pack<T, unit>& pack, ElementsOf
     if (j >= at.count) break;
     const Normaliser* normaliser = a.normalisers + at.in(a.normaliser_map);
     const std::int64_t parameter = at.in(a.parameter_map);
-    pack.element[j] =
-        normalised<finite>(pack.element[j], hold<T>(*normaliser), normaliser,
-                           a.weight.at(parameter, 1), a.bias.at(parameter, 0), has_bias);
+    pack.set(j, normalised<finite>(pack[j], hold<T>(*normaliser), normaliser,
+                                   a.weight.at(parameter, 1), a.bias.at(parameter, 0), has_bias));
     at.next(a.in.shape);
   }
 }
@@ -229,8 +228,8 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
         }
 #pragma unroll
         for (int j = 0; j < unit; ++j) {
-          pack[k].element[j] = normalised<finite>(pack[k].element[j], held[j], first + j, weight[j],
-                                                  bias[j], has_bias);
+          pack[k].set(
+              j, normalised<finite>(pack[k][j], held[j], first + j, weight[j], bias[j], has_bias));
         }
       }
       store_pack<T, unit, aligned>(a.y + a.y_map.at(place.outer, r, place.column), pack[k],
@@ -275,9 +274,8 @@ __device__ __forceinline__ void gradient_across(Pack<T, unit>& pack, const Pack<
 #pragma unroll
   for (int j = 0; j < unit; ++j) {
     if (j >= at.count) break;
-    pack.element[j] =
-        gradient(pack.element[j], x.element[j], a.lines[at.in(a.line_map)],
-                 static_cast<double>(a.weight.at(at.in(a.parameter_map), 1)), a.constants);
+    pack.set(j, gradient(pack[j], x[j], a.lines[at.in(a.line_map)],
+                         static_cast<double>(a.weight.at(at.in(a.parameter_map), 1)), a.constants));
     at.next(a.in.shape);
   }
 }
@@ -307,8 +305,8 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
         load_parameters(a.weight, a.parameter_map, a.in.shape, at, 1, a.parameters_aligned, weight);
 #pragma unroll
         for (int j = 0; j < unit; ++j) {
-          pack[k].element[j] = gradient(pack[k].element[j], x[k].element[j], line,
-                                        static_cast<double>(weight[j]), a.constants);
+          pack[k].set(
+              j, gradient(pack[k][j], x[k][j], line, static_cast<double>(weight[j]), a.constants));
         }
       } else {
         gradient_across(pack[k], x[k], at, a);
@@ -358,8 +356,8 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
         load_parameters(a.weight, a.parameter_map, place, r, 1, weight);
 #pragma unroll
         for (int j = 0; j < unit; ++j) {
-          pack[k].element[j] = gradient(pack[k].element[j], x[k].element[j], line[j],
-                                        static_cast<double>(weight[j]), a.constants);
+          pack[k].set(j, gradient(pack[k][j], x[k][j], line[j], static_cast<double>(weight[j]),
+                                  a.constants));
         }
       }
       store_pack<T, unit, aligned>(a.grad_x + a.grad_x_map.at(place.outer, r, place.column),

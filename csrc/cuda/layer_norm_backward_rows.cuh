@@ -95,7 +95,7 @@ class RowsOfThread {
   __device__ GradientSums<T> row_sums(const Elements& elements) const {
     GradientSums<T> sums{};
     for_each([&](int k, int j) {
-      const double grad = static_cast<double>(arithmetic(elements.grad_output[k].element[j]));
+      const double grad = static_cast<double>(arithmetic(elements.grad_output[k][j]));
       sums.add(grad * static_cast<double>(weight_[k][j]), x_hat_of(elements, k, j));
     });
     return sums;
@@ -112,7 +112,7 @@ class RowsOfThread {
 #pragma unroll
       for (int j = 0; j < unit; ++j) {
         if (!holds(k, j)) continue;
-        const float term = arithmetic(elements.grad_output[k].element[j]) * weight_[k][j];
+        const float term = arithmetic(elements.grad_output[k][j]) * weight_[k][j];
         g += term;
         gx = fmaf(term, x_hat_of(elements, k, j, n), gx);
         largest = fmaxf(largest, fabsf(term));
@@ -127,7 +127,7 @@ class RowsOfThread {
     const double mean_g = sums.g.total().high * a_.reciprocal;
     const double mean_gx = sums.gx.total().high * a_.reciprocal;
     write_row(row, [&](int k, int j) {
-      const double grad = static_cast<double>(arithmetic(elements.grad_output[k].element[j]));
+      const double grad = static_cast<double>(arithmetic(elements.grad_output[k][j]));
       const double x_hat = x_hat_of(elements, k, j);
       if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
       const double g = grad * static_cast<double>(weight_[k][j]);
@@ -140,7 +140,7 @@ class RowsOfThread {
     const float mean_g = rounded<float>(sums.g * a_.reciprocal);
     const float mean_gx = rounded<float>(sums.gx * a_.reciprocal);
     write_row(row, [&](int k, int j) {
-      const float grad = arithmetic(elements.grad_output[k].element[j]);
+      const float grad = arithmetic(elements.grad_output[k][j]);
       const float x_hat = x_hat_of(elements, k, j, n);
       if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
       const float g = grad * weight_[k][j];
@@ -199,21 +199,21 @@ class RowsOfThread {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
       if (empty(k)) continue;
-      Pack<T, unit> result;
+      auto result = zero_pack<T, unit>();
 #pragma unroll
-      for (int j = 0; j < unit; ++j) result.element[j] = element(k, j);
+      for (int j = 0; j < unit; ++j) result.set(j, element(k, j));
       store_pack<T, unit, aligned, lanes>(grad_x + offset(k), result, place(k));
     }
   }
 
   __device__ __forceinline__ double x_hat_of(const Elements& elements, int k, int j) const {
-    const double x = static_cast<double>(arithmetic(elements.x[k].element[j]));
+    const double x = static_cast<double>(arithmetic(elements.x[k][j]));
     return (x - elements.mean) * elements.inv_std;
   }
 
   __device__ __forceinline__ float x_hat_of(const Elements& elements, int k, int j,
                                             const SingleNormaliser& n) const {
-    return fmaf(arithmetic(elements.x[k].element[j]) - n.centre, n.inv_std_high, n.offset);
+    return fmaf(arithmetic(elements.x[k][j]) - n.centre, n.inv_std_high, n.offset);
   }
 
   __device__ __forceinline__ GradientSums<T> total(int column) const {

@@ -22,6 +22,7 @@ struct NormaliseRows {
   double eps;
   Statistics statistics;
   bool parameters_aligned;
+  bool plain_parameters;  // both there, and to be read as vectors of T
 };
 
 // Threads of a block where `threads` of them share a row: many short rows, or one.
@@ -36,6 +37,7 @@ struct RowElements {
   static constexpr int unit = vector_elements<T>;
   static constexpr int packs = chunk_elements<T> / block_threads / unit;
   static constexpr int lanes = threads < warp_threads ? threads : warp_threads;
+  static constexpr bool whole_packs = aligned;
   Pack<T, unit> pack[packs];
   bool valid[packs];
   int length;
@@ -61,29 +63,54 @@ struct RowElements {
   __device__ __forceinline__ int count() const { return length; }
 
   __device__ __forceinline__ void load(const T* x) {
+    const T* from = x + column(0);
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
       pack[k] = empty(k) ? zero_pack<T, unit>()
-                         : load_pack<T, unit, aligned, lanes, true>(x + column(k), place(k));
+                         : load_pack<T, unit, aligned, lanes, true>(from + k * stride, place(k));
     }
   }
 
   // y[i] of parameters [first + i]
   __device__ __forceinline__ void write(T* y, const Normaliser& n, const NormaliseRows<T>& a,
                                         std::int64_t first) {
+    T* to = y + column(0);
+    const std::int64_t parameter = first + column(0);
+    if (aligned && a.plain_parameters) {
+      const T* weights = static_cast<const T*>(a.weight.values) + parameter;
+      const T* biases = static_cast<const T*>(a.bias.values) + parameter;
+      write_with(to, n, true, [&](int k, Arithmetic<T>(&weight)[unit], Arithmetic<T>(&bias)[unit]) {
+        widen_vectors(weights + k * stride, weight);
+        widen_vectors(biases + k * stride, bias);
+      });
+    } else {
+      const bool has_bias = a.bias.values != nullptr;
+      write_with(to, n, has_bias,
+                 [&](int k, Arithmetic<T>(&weight)[unit], Arithmetic<T>(&bias)[unit]) {
+        const std::int64_t at = parameter + k * stride;
+        const int count = aligned ? unit : length - column(k);
+        a.weight.load(at, count, 1, a.parameters_aligned, weight);
+        a.bias.load(at, count, 0, a.parameters_aligned, bias);
+      });
+    }
+  }
+
+ private:
+  static constexpr int stride = threads * unit;
+
+  template <class Load>
+  __device__ __forceinline__ void write_with(T* to, const Normaliser& n, bool has_bias,
+                                             Load&& load_parameters) {
     const Held<T> held = hold<T>(n);
-    const bool has_bias = a.bias.values != nullptr;
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      if (empty(k)) continue;
+      if (aligned ? !valid[k] : empty(k)) continue;
       forget_widened(pack[k]);
       Arithmetic<T> weight[unit];
       Arithmetic<T> bias[unit];
-      const int count = !aligned ? length - column(k) : valid[k] ? unit : 0;
-      a.weight.load(first + column(k), count, 1, a.parameters_aligned, weight);
-      a.bias.load(first + column(k), count, 0, a.parameters_aligned, bias);
+      load_parameters(k, weight, bias);
       normalise_pack<true>(pack[k], held, &n, weight, bias, has_bias);
-      store_pack<T, unit, aligned, lanes>(y + column(k), pack[k], place(k));
+      store_pack<T, unit, aligned, lanes>(to + k * stride, pack[k], place(k));
     }
   }
 };
@@ -108,7 +135,9 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
   elements.load(a.x + row * a.x_stride);
   const Moments moments = moments_of<threads>(
       elements, a.divisor, MomentSlots<T>{largest_slots, sum_slots, square_slots});
-  const Normaliser n = normaliser_of<T>(moments, a.divisor, a.eps);
+  SHARED_ARRAY(Normaliser, shared, 1);
+  Normaliser own;
+  const Normaliser& n = normaliser_of_threads<T, threads>(moments, a.divisor, a.eps, own, shared);
   if (threadIdx.x % threads == 0) a.statistics.set(row, n);
   elements.write(a.y + row * a.y_stride, n, a, 0);
 }
@@ -165,18 +194,20 @@ void forward_of_rows_on_chip(const ForwardArrays<T>& a, std::int64_t rows, std::
                                   packs_lie_aligned<T>(a.bias.values, 0, unit);
   const bool in_vectors = length % unit == 0 && packs_lie_aligned<T>(a.x, x_stride, unit) &&
                           packs_lie_aligned<T>(a.y, y_stride, unit);
-  const NormaliseRows<T> arguments{a.x,
-                                   a.y,
-                                   a.weight,
-                                   a.bias,
-                                   rows,
-                                   length,
-                                   Divisor(static_cast<double>(length)),
-                                   x_stride,
-                                   y_stride,
-                                   a.eps,
-                                   a.statistics,
-                                   parameters_aligned};
+  const NormaliseRows<T> arguments{
+      a.x,
+      a.y,
+      a.weight,
+      a.bias,
+      rows,
+      length,
+      Divisor(static_cast<double>(length)),
+      x_stride,
+      y_stride,
+      a.eps,
+      a.statistics,
+      parameters_aligned,
+      a.weight.plain(parameters_aligned) && a.bias.plain(parameters_aligned)};
   for_either(in_vectors, [&](auto aligned) {
     if (spread.chunks > 1) {
       for_either(spread.of_block > 1, [&](auto several) {

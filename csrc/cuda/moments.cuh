@@ -222,18 +222,18 @@ __device__ __forceinline__ void normalise_pack(Pack<T, elements>& pack, const He
   bool in_single = sizeof(T) < 8;
   if constexpr (sizeof(T) < 8) {
 #pragma unroll
-    for (int j = 0; j < elements; ++j) in_single &= fits_single<finite>(pack.element[j], held);
+    for (int j = 0; j < elements; ++j) in_single &= fits_single<finite>(pack[j], held);
     if (in_single) {
 #pragma unroll
       for (int j = 0; j < elements; ++j) {
-        pack.element[j] = normalised_in_single(pack.element[j], held, weight[j], bias[j], has_bias);
+        pack.set(j, normalised_in_single(pack[j], held, weight[j], bias[j], has_bias));
       }
     }
   }
   if (in_single) return;
 #pragma unroll
   for (int j = 0; j < elements; ++j) {
-    pack.element[j] = normalised<finite>(pack.element[j], held, full, weight[j], bias[j], has_bias);
+    pack.set(j, normalised<finite>(pack[j], held, full, weight[j], bias[j], has_bias));
   }
 }
 

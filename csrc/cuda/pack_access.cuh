@@ -95,7 +95,7 @@ __device__ __forceinline__ Pack<T, elements> load_shifted(const T* from, const P
   const auto next = from_next_lane<width>(pack);
   if (whole && (next_whole || shift == 0)) return window(pack, next, shift);
 #pragma unroll
-  for (int j = 0; j < elements; ++j) pack.element[j] = j < place.after ? from[j] : T{};
+  for (int j = 0; j < elements; ++j) pack.set(j, j < place.after ? from[j] : T{});
   return pack;
 }
 
@@ -117,7 +117,7 @@ __device__ __forceinline__ void store_shifted(T* to, const Pack<T, elements>& pa
 #pragma unroll
   for (int j = 0; j < elements; ++j) {
     const bool in_own_word = j < elements - shift;
-    if (j < place.after && !(in_own_word ? whole : next_whole)) to[j] = pack.element[j];
+    if (j < place.after && !(in_own_word ? whole : next_whole)) to[j] = pack[j];
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "cuda/moments.cuh"
 #include "cuda/pack_access.cuh"
+#include "cuda/scratch.cuh"
 #include "cuda/tuning.h"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -108,7 +109,8 @@ struct MomentSlots {
 };
 
 // Mean and squares of the elements that `threads` threads hold: two passes over registers.
-// Deviations from a mean that is exact for equal elements vanish exactly.
+// Deviations from a mean that is exact for equal elements vanish exactly. What lies beyond the end is
+// 0 in a pack: it adds nothing to a sum, but its deviation must not count.
 template <int threads, class T, class Elements>
 __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor& count,
                                               const MomentSlots<T>& slots) {
@@ -118,9 +120,7 @@ __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor&
 #pragma unroll
     for (int k = 0; k < Elements::packs; ++k) {
 #pragma unroll
-      for (int j = 0; j < Elements::unit; ++j) {
-        if (elements.holds(k, j)) largest = fmax(largest, fabs(elements.pack[k].element[j]));
-      }
+      for (int j = 0; j < Elements::unit; ++j) largest = fmax(largest, fabs(elements.pack[k][j]));
     }
     largest =
         reduce<threads>(largest, slots.largest, [](double a, double b) { return fmax(a, b); });
@@ -129,11 +129,12 @@ __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor&
   Sum<T> sum{};
 #pragma unroll
   for (int k = 0; k < Elements::packs; ++k) {
+    Sum<T> of_pack{};
 #pragma unroll
     for (int j = 0; j < Elements::unit; ++j) {
-      const double value = static_cast<double>(arithmetic(elements.pack[k].element[j])) * scale;
-      if (elements.holds(k, j)) sum.add_term(value);
+      of_pack.add_term(static_cast<double>(arithmetic(elements.pack[k][j])) * scale);
     }
+    sum = combine(sum, of_pack);
   }
   const DoubleDouble total_sum = reduce<threads>(sum, slots.sums).total();
   const DoubleDouble mean = count.quotient(total_sum);
@@ -141,16 +142,37 @@ __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor&
 #pragma unroll
   for (int k = 0; k < Elements::packs; ++k) {
     forget_widened(elements.pack[k]);
+    Sum<T> of_pack{};
 #pragma unroll
     for (int j = 0; j < Elements::unit; ++j) {
-      const double value = static_cast<double>(arithmetic(elements.pack[k].element[j])) * scale;
+      const double value = static_cast<double>(arithmetic(elements.pack[k][j])) * scale;
       double deviation = value - mean.high;
       if constexpr (sizeof(T) == 8) deviation -= mean.low;
-      if (elements.holds(k, j)) squares.add_term(deviation * deviation);
+      if (Elements::whole_packs || elements.holds(k, j)) of_pack.add_square(deviation);
     }
+    if (!Elements::whole_packs || elements.holds(k, 0)) squares = combine(squares, of_pack);
   }
   const double total_squares = reduce<threads>(squares, slots.squares).total().high;
   return {count.value, total_sum, total_squares, scale};
+}
+
+// What these threads shall all use: of a block the first warp works it out, into `shared`.
+template <class T, int threads>
+__device__ __forceinline__ const Normaliser& normaliser_of_threads(const Moments& moments,
+                                                                   const Divisor& count, double eps,
+                                                                   Normaliser& own,
+                                                                   Normaliser* shared) {
+  if constexpr (threads <= warp_threads) {
+    own = normaliser_of<T>(moments, count, eps);
+    return own;
+  } else {
+    if (threadIdx.x < warp_threads) {
+      const Normaliser n = normaliser_of<T>(moments, count, eps);
+      if (threadIdx.x == 0) *shared = n;
+    }
+    __syncthreads();
+    return *shared;
+  }
 }
 
 template <class T>
@@ -171,12 +193,24 @@ __device__ __forceinline__ GradientSums<T> combine(const GradientSums<T>& a,
   return {combine(a.g, b.g), combine(a.gx, b.gx)};
 }
 
+// Calls body with the number of elements of a pack and whether packs lie on their boundaries, whole.
+// Runs that are no multiple of a vector go in single elements, those of more than a chunk in vectors
+// of which the last may be a part.
+template <class T, class LieAligned, class Body>
+void for_run_packs(std::int64_t length, LieAligned&& lie_aligned, Body&& body) {
+  if (length % vector_elements<T> != 0 && length > chunk_elements<T>) {
+    return body(Number<vector_elements<T>>{}, Number<false>{});
+  }
+  for_packs<vector_elements<T>>(length, lie_aligned, body);
+}
+
 // A thread's elements of a chunk: packs `block_threads` packs apart, which do not cross from one run
 // to the next.
 template <class T, int unit_elements, bool aligned>
 struct ChunkElements {
   static constexpr int unit = unit_elements;
   static constexpr int packs = chunk_elements<T> / block_threads / unit;
+  static constexpr bool whole_packs = unit == 1 || aligned;
   Pack<T, unit> pack[packs];
   bool valid[packs];
   int elements;  // of the chunk
@@ -184,7 +218,9 @@ struct ChunkElements {
   __device__ __forceinline__ static int index(int k) {
     return (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
   }
-  __device__ __forceinline__ bool holds(int k, int) const { return valid[k]; }
+  __device__ __forceinline__ bool holds(int k, int j) const {
+    return whole_packs ? valid[k] : index(k) + j < elements;
+  }
   // Whether no lane of the warp has an element of the pack.
   __device__ __forceinline__ static bool empty(int k, const Chunk& chunk) {
     return index(k) - lane_in_warp() * unit >= chunk.elements;
@@ -232,10 +268,11 @@ struct StatisticsOfPack {
   double inv_std[unit];
 
   template <class Arguments>
-  __device__ __forceinline__ void load(const Arguments& a, std::int64_t first) {
+  __device__ __forceinline__ void load(const Arguments& a, std::int64_t first, int count) {
     const std::int64_t step = a.statistic_map.third;
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
+      if (j >= count) break;
       mean[j] = j == 0 || step != 0 ? a.mean[first + j * step] : mean[0];
       inv_std[j] = j == 0 || step != 0 ? a.inv_std[first + j * step] : inv_std[0];
     }
@@ -262,18 +299,20 @@ struct SumGradients {
   GradientSums<T>* slots;
 };
 
-// Adds the elements of a pack to sums that lie `step` apart: one for all, or one for each.
+// Adds the first `count` elements of a pack to sums that lie `step` apart: one for all, or one for each.
 template <int step, class T, class Plan, int unit>
 __device__ __forceinline__ void add_gradients(const SumGradients<T, Plan>& a,
                                               const Pack<T, unit>& grad_output,
                                               const Pack<T, unit>& x,
                                               const StatisticsOfPack<unit>& statistics,
-                                              std::int64_t weight, GradientSums<T>* sums) {
+                                              std::int64_t weight, int count,
+                                              GradientSums<T>* sums) {
 #pragma unroll
   for (int j = 0; j < unit; ++j) {
-    const double g = static_cast<double>(arithmetic(grad_output.element[j])) *
+    if (j >= count) break;
+    const double g = static_cast<double>(arithmetic(grad_output[j])) *
                      static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
-    sums[j * step].add(g, statistics.x_hat(x.element[j], j));
+    sums[j * step].add(g, statistics.x_hat(x[j], j));
   }
 }
 
@@ -281,6 +320,7 @@ template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, RunPlan> a) {
   constexpr int packs = chunk_elements<T> / block_threads / unit;
   constexpr int together = cuda_tuning::packs_at_once;
+  constexpr bool whole_packs = ChunkElements<T, unit, aligned>::whole_packs;
   static_assert(packs % together == 0);
   SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
   const Chunk chunk(a.plan);
@@ -301,9 +341,10 @@ __global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, R
 #pragma unroll
     for (int k = 0; k < together; ++k) {
       if (index(k) >= chunk.elements) continue;
+      const int count = whole_packs ? unit : chunk.elements - index(k);
       StatisticsOfPack<unit> statistics{};
-      statistics.load(a, chunk.at(a.statistic_map, index(k)));
-      add_gradients<0>(a, grad_output[k], x[k], statistics, chunk.at(a.weight_map, index(k)),
+      statistics.load(a, chunk.at(a.statistic_map, index(k)), count);
+      add_gradients<0>(a, grad_output[k], x[k], statistics, chunk.at(a.weight_map, index(k)), count,
                        &sums);
     }
   }

@@ -37,6 +37,24 @@ inline constexpr int vector_elements = 16 / static_cast<int>(sizeof(T));
 template <class T, int elements>
 struct alignas(sizeof(T) * elements) Pack {
   T element[elements];
+
+  __device__ __forceinline__ T operator[](int i) const { return element[i]; }
+  __device__ __forceinline__ void set(int i, T value) { element[i] = value; }
+};
+
+// Two half types share a register, as they do in memory.
+template <class T, int elements>
+  requires(sizeof(T) == 2 && elements % 2 == 0)
+struct alignas(sizeof(T) * elements) Pack<T, elements> {
+  std::uint32_t pair[elements / 2];
+
+  __device__ __forceinline__ T operator[](int i) const {
+    return T{static_cast<std::uint16_t>(pair[i / 2] >> (i % 2 * 16))};
+  }
+  __device__ __forceinline__ void set(int i, T value) {
+    const std::uint32_t others = i % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+    pair[i / 2] = (pair[i / 2] & others) | static_cast<std::uint32_t>(value.bits) << (i % 2 * 16);
+  }
 };
 
 // From and to an address on a boundary of the pack's size.
@@ -60,8 +78,7 @@ __device__ __forceinline__ void store_vector(T* to, const Pack<T, elements>& pac
 template <class T, int elements>
 __device__ __forceinline__ Pack<T, elements> zero_pack() {
   Pack<T, elements> pack;
-#pragma unroll
-  for (int i = 0; i < elements; ++i) pack.element[i] = T{};
+  memset(&pack, 0, sizeof pack);
   return pack;
 }
 
@@ -86,6 +103,18 @@ inline bool lies_aligned(const void* pointer, std::int64_t stride_bytes, int byt
          stride_bytes % bytes == 0;
 }
 
+// Elements from a vector boundary on.
+template <class T, int elements>
+__device__ __forceinline__ void widen_vectors(const T* from, Arithmetic<T> (&to)[elements]) {
+  constexpr int unit = elements < vector_elements<T> ? elements : vector_elements<T>;
+#pragma unroll
+  for (int i = 0; i < elements; i += unit) {
+    const auto pack = load_vector<T, unit>(from + i);
+#pragma unroll
+    for (int j = 0; j < unit; ++j) to[i + j] = arithmetic(pack[j]);
+  }
+}
+
 // Weight or bias: in the dtype of x, or float32 beside a half type. Null: not there.
 template <class T>
 struct Parameter {
@@ -105,15 +134,19 @@ struct Parameter {
   template <int elements>
   __device__ __forceinline__ void load(std::int64_t i, int count, Arithmetic<T> otherwise,
                                        bool aligned, Arithmetic<T> (&out)[elements]) const {
-    if (elements == 1 || values == nullptr || !aligned || is_float || count < elements) {
+    if (elements == 1 || values == nullptr || !aligned || count < elements) {
 #pragma unroll
       for (int j = 0; j < elements; ++j) out[j] = j < count ? at(i + j, otherwise) : otherwise;
       return;
     }
-    const auto pack = load_vector<T, elements>(static_cast<const T*>(values) + i);
-#pragma unroll
-    for (int j = 0; j < elements; ++j) out[j] = arithmetic(pack.element[j]);
+    if constexpr (sizeof(T) == 2 && elements % 4 == 0) {
+      if (is_float) return widen_vectors(static_cast<const float*>(values) + i, out);
+    }
+    widen_vectors(static_cast<const T*>(values) + i, out);
   }
+
+  // Whether all vectors can be read as such, in the dtype of x.
+  bool plain(bool aligned) const { return values != nullptr && aligned && !is_float; }
 };
 
 template <class T, int elements>

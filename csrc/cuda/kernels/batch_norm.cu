@@ -62,7 +62,7 @@ void forward_on_chip(const BatchNormForward& a, const ForwardArrays<T>& arrays, 
     return packs_lie_aligned<T>(a.x, a.x_batch_stride, unit) &&
            packs_lie_aligned<T>(a.y, a.y_batch_stride, unit);
   };
-  for_packs<vector_elements<T>>(a.inner, lie_aligned, [&](auto unit, auto aligned) {
+  for_run_packs<T>(a.inner, lie_aligned, [&](auto unit, auto aligned) {
     const NormaliseChannels<T> arguments{
         arrays,
         {a.inner, a.x_batch_stride, 1},

@@ -53,7 +53,7 @@ class Backward {
              packs_lie_aligned<T>(a_.x, a_.x_batch_stride, unit) &&
              packs_lie_aligned<T>(a_.grad_x, a_.grad_x_batch_stride, unit);
     };
-    for_packs<vector_elements<T>>(a_.inner, lie_aligned, [&](auto unit, auto aligned) {
+    for_run_packs<T>(a_.inner, lie_aligned, [&](auto unit, auto aligned) {
       const GradientOfChannels<T> arguments{
           arrays_,
           parameter_of<T>(a_.weight, a_.parameter_dtype),

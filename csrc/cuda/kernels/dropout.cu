@@ -78,8 +78,8 @@ struct Dropping {
 #pragma unroll
       for (int word = 0; word < words_per_block; ++word) {
         const int j = block * words_per_block + word;
-        T& element = pack[j / unit].element[j % unit];
-        element = result(element, words.word[word]);
+        auto& packed = pack[j / unit];
+        packed.set(j % unit, result(packed[j % unit], words.word[word]));
       }
     }
 #pragma unroll

@@ -32,7 +32,7 @@ template <class T>
 void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, const RunPlan& plan,
                   GradientSums<T>* slots) {
   const auto lie_aligned = [&](int unit) { return reads_aligned(a, maps, unit); };
-  for_packs<vector_elements<T>>(plan.length, lie_aligned, [&](auto unit, auto aligned) {
+  for_run_packs<T>(plan.length, lie_aligned, [&](auto unit, auto aligned) {
     launch("run_gradients", run_gradients<T, unit.is, aligned.is>,
            grid_of(plan.groups * plan.chunks, block_threads), a.stream,
            sums_to(slots, a, maps, plan));

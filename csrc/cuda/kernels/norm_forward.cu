@@ -68,7 +68,7 @@ void forward_of_runs(const ForwardArrays<T>& a, const RunsInArray& in) {
   const std::int64_t blocks = plan.groups * plan.chunks;
   const auto [slots, normalisers] = scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);
   const auto lie_aligned = [&](int unit) { return x_lies_aligned(a, in.x_map, unit); };
-  for_packs<vector_elements<T>>(in.length, lie_aligned, [&](auto unit, auto aligned) {
+  for_run_packs<T>(in.length, lie_aligned, [&](auto unit, auto aligned) {
     launch("run_moments", run_moments<T, unit.is, aligned.is>, grid_of(blocks, block_threads),
            a.stream, a.x, in.x_map, plan, slots);
   });
