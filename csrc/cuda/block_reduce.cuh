@@ -57,7 +57,8 @@ __device__ __forceinline__ Value reduce_lanes(Value value, Together together = {
   for (int bit = 1; bit < width && bit < warp_threads; bit *= 2) {
     const Value other =
         shuffled(value, [&](std::uint64_t word) { return __shfl_xor_sync(mask, word, bit); });
-    value = (lane_in_warp() & bit) != 0 ? together(other, value) : together(value, other);
+    const bool upper = (lane_in_warp() & bit) != 0;
+    value = together(upper ? other : value, upper ? value : other);
   }
   return value;
 }

@@ -100,8 +100,7 @@ __global__ void __launch_bounds__(block_threads,
   const double mean = a.arrays.mean[chunk.group];
   const double inv_std = a.arrays.inv_std[chunk.group];
   GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots);
-  if (a.plan.chunks > 1)
-    sums = over_cluster(sums, part, static_cast<int>(a.plan.chunks), GradientSums<T>{});
+  if (a.plan.chunks > 1) sums = over_cluster(sums, part, static_cast<int>(a.plan.chunks));
   const double g = sums.g.total().high;
   const double gx = sums.gx.total().high;
   if (chunk.slot == 0 && threadIdx.x == 0) {

@@ -57,14 +57,16 @@ __device__ __forceinline__ void normalise_on_chip(const ChunkSpread& spread, int
       elements = next;
     }
   }
-  Moments moments = moments_of<block_threads>(elements, Divisor(elements.count()), slots);
+  const Moments moments = moments_of<block_threads>(elements, Divisor(elements.count()), slots);
+  SHARED_ARRAY(Normaliser, shared, 1);
   if (spread.chunks > 1) {
     if (threadIdx.x == 0) parts[last] = moments;
-    moments = over_chunks(parts, spread, no_moments());
+    const PartsOfChunks<Moments> all(parts, spread);
+    share_normaliser<T>(length, eps, shared, [&] { return merge_in_warp<T>(spread.chunks, all); });
+  } else {
+    share_normaliser<T>(length, eps, shared, [&] { return moments; });
   }
-  SHARED_ARRAY(Normaliser, shared, 1);
-  Normaliser own;
-  const Normaliser& n = normaliser_of_threads<T, block_threads>(moments, length, eps, own, shared);
+  const Normaliser& n = *shared;
   if (first == 0 && threadIdx.x == 0) report(n);
   write(elements, first + last, n);
   if constexpr (several) {

@@ -1,7 +1,7 @@
 // Rows and channels of several chunks on chip: the blocks of a cluster have one chunk each in their
 // registers, or several, all but one of them in shared memory. What the blocks find of their chunks
-// they tell each other through distributed shared memory, and every warp of every block merges it in
-// the order in which merge.cuh merges slots, so that the bits are those of chunks through memory.
+// they tell each other through distributed shared memory, and every block merges it as merge.cuh merges
+// slots, so that the bits are those of chunks through memory.
 #pragma once
 
 #include <algorithm>
@@ -57,32 +57,36 @@ inline LaunchDims clusters_of(const ChunkSpread& spread, std::int64_t rows, int 
   return dims;
 }
 
-// All chunks, merged, from what each block has in `parts` of shared memory, which must not be written
-// again before another cluster barrier.
+// What each block has of its chunks in `parts` of shared memory, for all of them to read: not to be
+// written again before another cluster barrier.
 template <class Value>
-__device__ __forceinline__ Value over_chunks(Value* parts, const ChunkSpread& spread,
-                                             const Value& empty) {
-  if (spread.blocks > 1) {
-    cluster_sync();
-  } else {
-    __syncthreads();
+class PartsOfChunks {
+ public:
+  __device__ __forceinline__ PartsOfChunks(Value* parts, const ChunkSpread& spread)
+      : parts_(parts), spread_(spread) {
+    if (spread.blocks > 1) {
+      cluster_sync();
+    } else {
+      __syncthreads();
+    }
   }
-  Value value = empty;
-  for (int chunk = lane_in_warp(); chunk < spread.chunks; chunk += warp_threads) {
-    const int block = chunk / spread.of_block;
-    Value* part = parts + (chunk - block * spread.of_block);
-    if (spread.blocks > 1) part = cluster_address(part, static_cast<unsigned>(block));
-    value = combine(value, *part);
+  __device__ __forceinline__ Value operator()(std::int64_t chunk) const {
+    const int block = static_cast<int>(chunk) / spread_.of_block;
+    Value* part = parts_ + (static_cast<int>(chunk) - block * spread_.of_block);
+    return spread_.blocks > 1 ? *cluster_address(part, static_cast<unsigned>(block)) : *part;
   }
-  return reduce_lanes<warp_threads>(value);
-}
 
-// One part a block; `mine` is this block's, the same in all its threads.
+ private:
+  Value* parts_;
+  ChunkSpread spread_;
+};
+
+// The sum of one part a block; `mine` is this block's, the same in all its threads.
 template <class Value>
-__device__ __forceinline__ Value over_cluster(const Value& mine, Value* shared, int parts,
-                                              const Value& empty) {
+__device__ __forceinline__ Value over_cluster(const Value& mine, Value* shared, int parts) {
   if (threadIdx.x == 0) *shared = mine;
-  return over_chunks(shared, ChunkSpread{parts, 1, parts, 0}, empty);
+  const PartsOfChunks<Value> all(shared, ChunkSpread{parts, 1, parts, 0});
+  return reduce_lanes<warp_threads>(lane_in_warp() < parts ? all(lane_in_warp()) : Value{});
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE

@@ -236,7 +236,7 @@ template <int threads, class Value>
 __device__ __forceinline__ Value over_row(Value value, Value* slots, Value* part,
                                           std::int64_t parts) {
   value = reduce<threads>(value, slots);
-  return parts > 1 ? over_cluster(value, part, static_cast<int>(parts), Value{}) : value;
+  return parts > 1 ? over_cluster(value, part, static_cast<int>(parts)) : value;
 }
 
 template <class T, bool aligned, int threads>

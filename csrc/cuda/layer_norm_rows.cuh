@@ -135,11 +135,17 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
   elements.load(a.x + row * a.x_stride);
   const Moments moments = moments_of<threads>(
       elements, a.divisor, MomentSlots<T>{largest_slots, sum_slots, square_slots});
-  SHARED_ARRAY(Normaliser, shared, 1);
-  Normaliser own;
-  const Normaliser& n = normaliser_of_threads<T, threads>(moments, a.divisor, a.eps, own, shared);
-  if (threadIdx.x % threads == 0) a.statistics.set(row, n);
-  elements.write(a.y + row * a.y_stride, n, a, 0);
+  const auto finish = [&](const Normaliser& n) {
+    if (threadIdx.x % threads == 0) a.statistics.set(row, n);
+    elements.write(a.y + row * a.y_stride, n, a, 0);
+  };
+  if constexpr (threads > warp_threads) {
+    SHARED_ARRAY(Normaliser, shared, 1);
+    share_normaliser<T>(a.divisor, a.eps, shared, [&] { return moments; });
+    finish(*shared);
+  } else {
+    finish(normaliser_of<T>(moments, a.divisor, a.eps));
+  }
 }
 
 // A row of several chunks.

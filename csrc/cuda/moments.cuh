@@ -1,6 +1,6 @@
 // Count, mean and sum of squared deviations of some elements, and what a normalising pass makes of
 // them. Deviations are taken from the mean of the elements at hand, never E[x^2] - E[x]^2; parts are
-// merged pairwise (Chan, Golub, LeVeque 1979) in an order that the shape alone decides.
+// merged (Chan, Golub, LeVeque 1979) in an order that the shape alone decides.
 //
 // float64 elements whose squares would overflow or vanish are counted times a power of two.
 #pragma once
@@ -62,6 +62,45 @@ __device__ __forceinline__ Moments combine(Moments a, Moments b) {
   const double distance = add(b.mean(), {-a_mean.high, -a_mean.low}).high;
   const double squares = distance * distance * (a.count * b.count / count);
   return {count, add_sums(a.sum, b.sum), (a.sum_of_squares + b.sum_of_squares) + squares, scale};
+}
+
+// Counts and sums alone, of one scale.
+struct CountedSum {
+  double count;
+  DoubleDouble sum;
+};
+
+__device__ __forceinline__ CountedSum combine(const CountedSum& a, const CountedSum& b) {
+  return {a.count + b.count, add_sums(a.sum, b.sum)};
+}
+
+// All parts of a group, merged by a warp: the sum of all first, then the squares about its mean, to
+// which a part adds count * (its mean - that mean)^2. `part(i)` gives the Moments of a part.
+template <class T, class Part>
+__device__ __forceinline__ Moments merge_in_warp(std::int64_t parts, Part&& part) {
+  double scale = 1.0;
+  if constexpr (sizeof(T) == 8) {
+    scale = grow;
+    for (std::int64_t i = lane_in_warp(); i < parts; i += warp_threads) {
+      scale = fmin(scale, part(i).scale);
+    }
+    scale = reduce_lanes<warp_threads>(scale, [](double a, double b) { return fmin(a, b); });
+  }
+  CountedSum total{};
+  for (std::int64_t i = lane_in_warp(); i < parts; i += warp_threads) {
+    const Moments m = rescaled(part(i), scale);
+    total = combine(total, CountedSum{m.count, m.sum});
+  }
+  total = reduce_lanes<warp_threads>(total);
+  const DoubleDouble mean = Divisor(total.count).quotient(total.sum);
+  PlainSum squares{};
+  for (std::int64_t i = lane_in_warp(); i < parts; i += warp_threads) {
+    const Moments m = rescaled(part(i), scale);
+    const double distance = add(m.mean(), {-mean.high, -mean.low}).high;
+    squares.add_term(fma(distance * distance, m.count, m.sum_of_squares));
+  }
+  squares = reduce_lanes<warp_threads>(squares);
+  return {total.count, total.sum, squares.value, scale};
 }
 
 // What a pass in single precision needs of a row or channel, and whether it will do: x -

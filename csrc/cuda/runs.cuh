@@ -85,7 +85,12 @@ struct Chunk {
 
   __device__ std::int64_t at(const IndexMap& map, int i) const {
     const int run = run_of(i);
-    return map.at(group, first_run + run, begin + (i - run * length));
+    return map.at(group, first_run, begin) + run * map.second + (i - run * length) * map.third;
+  }
+  // Of an array, whose elements are neighbours.
+  __device__ std::int64_t element(const IndexMap& map, int i) const {
+    const int run = run_of(i);
+    return map.at(group, first_run, begin) + run * map.second + (i - run * length);
   }
 
   // Of a pack that begins with element i.
@@ -156,23 +161,15 @@ __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor&
   return {count.value, total_sum, total_squares, scale};
 }
 
-// What these threads shall all use: of a block the first warp works it out, into `shared`.
-template <class T, int threads>
-__device__ __forceinline__ const Normaliser& normaliser_of_threads(const Moments& moments,
-                                                                   const Divisor& count, double eps,
-                                                                   Normaliser& own,
-                                                                   Normaliser* shared) {
-  if constexpr (threads <= warp_threads) {
-    own = normaliser_of<T>(moments, count, eps);
-    return own;
-  } else {
-    if (threadIdx.x < warp_threads) {
-      const Normaliser n = normaliser_of<T>(moments, count, eps);
-      if (threadIdx.x == 0) *shared = n;
-    }
-    __syncthreads();
-    return *shared;
+// What all threads of a block shall use, worked out by the first warp.
+template <class T, class MomentsOfAll>
+__device__ __forceinline__ void share_normaliser(const Divisor& count, double eps,
+                                                 Normaliser* shared, MomentsOfAll&& moments) {
+  if (threadIdx.x < warp_threads) {
+    const Normaliser n = normaliser_of<T>(moments(), count, eps);
+    if (threadIdx.x == 0) *shared = n;
   }
+  __syncthreads();
 }
 
 template <class T>
@@ -236,14 +233,15 @@ struct ChunkElements {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
       pack[k] = empty(k, chunk) ? zero_pack<T, unit>()
-                                : load_pack<T, unit, aligned>(x + chunk.at(map, index(k)),
+                                : load_pack<T, unit, aligned>(x + chunk.element(map, index(k)),
                                                               chunk.place<unit>(index(k)));
     }
   }
 
   __device__ __forceinline__ void write(T* y, const IndexMap& map, const Chunk& chunk,
                                         int k) const {
-    store_pack<T, unit, aligned>(y + chunk.at(map, index(k)), pack[k], chunk.place<unit>(index(k)));
+    store_pack<T, unit, aligned>(y + chunk.element(map, index(k)), pack[k],
+                                 chunk.place<unit>(index(k)));
   }
 };
 
@@ -334,9 +332,9 @@ __global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, R
 #pragma unroll
     for (int k = 0; k < together; ++k) {
       const PackPlace place = chunk.place<unit>(index(k));
-      grad_output[k] =
-          load_pack<T, unit, aligned>(a.grad_output + chunk.at(a.grad_output_map, index(k)), place);
-      x[k] = load_pack<T, unit, aligned>(a.x + chunk.at(a.x_map, index(k)), place);
+      grad_output[k] = load_pack<T, unit, aligned>(
+          a.grad_output + chunk.element(a.grad_output_map, index(k)), place);
+      x[k] = load_pack<T, unit, aligned>(a.x + chunk.element(a.x_map, index(k)), place);
     }
 #pragma unroll
     for (int k = 0; k < together; ++k) {
