@@ -1,5 +1,6 @@
 // Every threshold of the CUDA kernels. Those marked "bits" shape a reduction tree: they are part of
-// the results' last digits and depend on shape and dtype alone, never on the card.
+// the results' last digits and depend on shape and dtype alone, never on the card. The others come
+// from counts of registers and instructions; none has been measured on a card.
 #pragma once
 
 #include <cstdint>
