@@ -39,6 +39,10 @@ def check_bits(card: DryCard | None, backend: str, findings: Findings) -> None:
                 f"dropout of device arrays at odd addresses, {dtype}, against {reference}",
                 lambda dtype=dtype: _device_arrays(card, dtype, reference, tiny),
             )
+            findings.run(
+                f"layer norm of device arrays at odd addresses, {dtype}, against aligned ones",
+                lambda dtype=dtype: _rows_at_offsets(card, dtype, tiny),
+            )
     _check_norms(backend, findings, tiny)
 
 
@@ -119,9 +123,31 @@ def _device_arrays(card: DryCard, name: str, reference: str, tiny: bool) -> str:
     return f"{count} masks"
 
 
+def _rows_at_offsets(card: DryCard, name: str, tiny: bool) -> str:
+    """Forward and backward: the same bits wherever the arrays begin."""
+    dtype = numpy_dtype(name)
+    generator = np.random.default_rng(5)
+    count = 0
+    for shape in ((5, 17),) if tiny else ((7, 1001), (7, 1024), (3, 9000), (2, 40_001)):
+        x, grad = (generator.standard_normal(shape).astype(dtype) for _ in range(2))
+        weight = card.put(generator.standard_normal(shape[1]).astype(dtype))
+        wanted: list[Array] = []
+        for offset in _OFFSETS:
+            device_x, device_grad = card.put(x, offset), card.put(grad, (offset + 3) % 8)
+            with nd.use_backend(card.backend):
+                y, stats = nd.layer_norm_forward(device_x, weight)
+                grads = nd.layer_norm_backward(device_grad, device_x, stats, weight)
+            results = [card.get(result) for result in (y, *grads)]
+            for index, (got, first) in enumerate(zip(results, wanted or results, strict=True)):
+                require_same_bits(got, first, f"{shape}, {offset} elements behind, result {index}")
+            wanted = wanted or results
+            count += 1
+    return f"{count} calls"
+
+
 # Rows of every kind of kernel, few rows and many; channels in every layout.
 _ROWS = ((37, 1), (33, 31), (64, 64), (9, 255), (17, 1000), (5, 1001), (6, 4096), (3, 8192),
-         (2, 16384), (2, 40_001), (1, 131_072))  # fmt: skip
+         (2, 16384), (2, 40_001), (1, 131_072), (1, 200_001))  # fmt: skip
 _CHANNELS = (
     ((3, 5, 7, 11), 1),
     ((3, 7, 11, 5), -1),

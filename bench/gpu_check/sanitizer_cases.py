@@ -20,9 +20,9 @@ from gpu_check.findings import Skip
 Array = np.ndarray[Any, Any]
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-# Rows by a few threads, a warp, a block, a cluster, and in chunks; odd lengths have no whole packs.
+# Rows by a few threads, a warp, a block, a cluster, and in chunks; odd lengths lie on no boundary.
 _ROWS = ((9, 1), (7, 31), (5, 64), (5, 255), (3, 1000), (3, 1001), (3, 4096), (2, 8192), (2, 16384),
-         (2, 33_333), (1, 65_536))  # fmt: skip
+         (2, 33_333), (1, 65_536), (1, 140_001))  # fmt: skip
 _CHANNELS = (
     ((3, 5, 7, 11), 1),
     ((2, 3, 4099), 1),
