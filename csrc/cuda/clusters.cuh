@@ -44,7 +44,8 @@ inline ChunkSpread spread_on_chip(std::int64_t chunks, std::int64_t chunk_bytes)
   const std::int64_t of_block = divided_up(chunks, widest);
   const std::int64_t bytes = (of_block - 1) * chunk_bytes;
   const std::int64_t room =
-      device_limits().shared_bytes_per_block / cuda_tuning::several_blocks_resident;
+      device_limits().shared_bytes_per_block / cuda_tuning::several_blocks_resident -
+      cuda_tuning::shared_bytes_beside_chunks;
   if (of_block > most_chunks_of_block || bytes > room) return {};
   return {static_cast<int>(chunks), static_cast<int>(of_block),
           static_cast<int>(divided_up(chunks, of_block)), static_cast<std::size_t>(bytes)};

@@ -44,6 +44,8 @@ inline constexpr int gradient_threads_resident = 512;
 inline constexpr int largest_cluster = 16;
 inline constexpr int cluster_of_several_chunks = 8;
 inline constexpr int several_blocks_resident = 2;
+inline constexpr int shared_bytes_beside_chunks =
+    2048;  // fixed arrays, and what a card keeps of each
 
 // Layer norm backward of rows: columns of float32 and narrower that a thread sums over rows in
 // registers (two doubles each), and the largest block. Bits.
