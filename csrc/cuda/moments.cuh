@@ -202,11 +202,16 @@ __device__ __forceinline__ Held<T> hold(const Normaliser& n) {
 }
 
 // y = x^ * weight + bias. In single precision x^ = (x - centre) * inv_std + offset is a sum of two
-// floats and one multiply-add closes; below 2 units of the last place.
+// floats and one multiply-add closes; below 2 units of the last place. The few digits of a half type
+// need no second float.
 template <class T>
 __device__ __forceinline__ T normalised_in_single(T x, const SingleNormaliser& n, float weight,
                                                   float bias, bool has_bias) {
   const float near = to_float(x) - n.centre;
+  if constexpr (sizeof(T) == 2) {
+    const float x_hat = fmaf(near, n.inv_std_high, n.offset);
+    return rounded<T>(has_bias ? fmaf(x_hat, weight, bias) : x_hat * weight);
+  }
   const float high = near * n.inv_std_high;
   const float low = fmaf(near, n.inv_std_high, -high) + fmaf(near, n.inv_std_low, n.offset);
   const float shift = has_bias ? fmaf(low, weight, bias) : low * weight;
