@@ -54,7 +54,7 @@ class RowsOfThread {
   static constexpr int unit = vector_elements<T>;
   static constexpr int columns = backward_columns<T>;
   static constexpr int packs = columns / unit;
-  static constexpr int lanes = threads < warp_threads ? threads : warp_threads;
+  using Packs = PacksOfLine<unit, threads>;
   static constexpr int groups = row_block_threads<threads> / threads;
   static constexpr bool is_half = sizeof(T) == 2;
   using Elements = GradientElementsOfRow<T>;
@@ -65,15 +65,10 @@ class RowsOfThread {
     length_ = static_cast<int>(left < threads * columns ? left : threads * columns);
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      const int count = length_ - offset(k);
-      a.weight.load(first_column_ + offset(k), !aligned || count <= 0 ? count : unit, 1,
+      const int count = length_ - Packs::offset(k);
+      a.weight.load(first_column_ + Packs::offset(k), !aligned || count <= 0 ? count : unit, 1,
                     a.parameters_aligned, weight_[k]);
     }
-  }
-
-  // Of a pack, from the first of this block's columns.
-  __device__ static int offset(int k) {
-    return (static_cast<int>(threadIdx.x) % threads + k * threads) * unit;
   }
 
   __device__ Elements load(std::int64_t row) const {
@@ -84,9 +79,10 @@ class RowsOfThread {
     const T* x = a_.arrays.x + row * a_.x_stride + first_column_;
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      elements.grad_output[k] =
-          load_pack<T, unit, aligned, lanes, true>(grad_output + offset(k), place(k));
-      elements.x[k] = load_pack<T, unit, aligned, lanes, true>(x + offset(k), place(k));
+      elements.grad_output[k] = load_pack<T, unit, aligned, Packs::lanes, true>(
+          grad_output + Packs::offset(k), Packs::place(k, length_));
+      elements.x[k] = load_pack<T, unit, aligned, Packs::lanes, true>(x + Packs::offset(k),
+                                                                      Packs::place(k, length_));
     }
     return elements;
   }
@@ -164,22 +160,15 @@ class RowsOfThread {
             sum = combine(sum, shared[g * threads + static_cast<int>(threadIdx.x)]);
           }
         }
-        if (threadIdx.x < threads && holds(k, j)) target[first_column_ + offset(k) + j] = sum;
+        if (threadIdx.x < threads && holds(k, j))
+          target[first_column_ + Packs::offset(k) + j] = sum;
       }
     }
   }
 
  private:
   __device__ __forceinline__ bool holds(int k, int j) const {
-    return offset(k) + (aligned ? 0 : j) < length_;
-  }
-  __device__ __forceinline__ PackPlace place(int k) const {
-    return place_in_line<lanes>(offset(k), length_);
-  }
-  // Whether no lane beside this one has an element of the pack.
-  __device__ __forceinline__ bool empty(int k) const {
-    return (static_cast<int>(threadIdx.x) % threads / lanes * lanes + k * threads) * unit >=
-           length_;
+    return Packs::offset(k) + (aligned ? 0 : j) < length_;
   }
 
   template <class Body>
@@ -198,11 +187,12 @@ class RowsOfThread {
     T* grad_x = a_.arrays.grad_x + row * a_.grad_x_stride + first_column_;
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      if (empty(k)) continue;
+      if (Packs::empty(k, length_)) continue;
       auto result = zero_pack<T, unit>();
 #pragma unroll
       for (int j = 0; j < unit; ++j) result.set(j, element(k, j));
-      store_pack<T, unit, aligned, lanes>(grad_x + offset(k), result, place(k));
+      store_pack<T, unit, aligned, Packs::lanes>(grad_x + Packs::offset(k), result,
+                                                 Packs::place(k, length_));
     }
   }
 

@@ -36,46 +36,37 @@ template <class T, bool aligned, int threads>
 struct RowElements {
   static constexpr int unit = vector_elements<T>;
   static constexpr int packs = chunk_elements<T> / block_threads / unit;
-  static constexpr int lanes = threads < warp_threads ? threads : warp_threads;
+  using Packs = PacksOfLine<unit, threads>;
   static constexpr bool whole_packs = aligned;
   Pack<T, unit> pack[packs];
   bool valid[packs];
   int length;
 
-  __device__ __forceinline__ static int column(int k) {
-    return (static_cast<int>(threadIdx.x) % threads + k * threads) * unit;
-  }
   __device__ __forceinline__ bool holds(int k, int j) const {
-    return aligned ? valid[k] : column(k) + j < length;
-  }
-  __device__ __forceinline__ PackPlace place(int k) const {
-    return place_in_line<lanes>(column(k), length);
-  }
-  // Whether no lane beside this one has an element of the pack.
-  __device__ __forceinline__ bool empty(int k) const {
-    return (static_cast<int>(threadIdx.x) % threads / lanes * lanes + k * threads) * unit >= length;
+    return aligned ? valid[k] : Packs::offset(k) + j < length;
   }
 
   __device__ __forceinline__ explicit RowElements(int row_length) : length(row_length) {
 #pragma unroll
-    for (int k = 0; k < packs; ++k) valid[k] = column(k) < length;
+    for (int k = 0; k < packs; ++k) valid[k] = Packs::offset(k) < length;
   }
   __device__ __forceinline__ int count() const { return length; }
 
   __device__ __forceinline__ void load(const T* x) {
-    const T* from = x + column(0);
+    const T* from = x + Packs::offset(0);
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      pack[k] = empty(k) ? zero_pack<T, unit>()
-                         : load_pack<T, unit, aligned, lanes, true>(from + k * stride, place(k));
+      pack[k] = Packs::empty(k, length) ? zero_pack<T, unit>()
+                                        : load_pack<T, unit, aligned, Packs::lanes, true>(
+                                              from + k * stride, Packs::place(k, length));
     }
   }
 
   // y[i] of parameters [first + i]
   __device__ __forceinline__ void write(T* y, const Normaliser& n, const NormaliseRows<T>& a,
                                         std::int64_t first) {
-    T* to = y + column(0);
-    const std::int64_t parameter = first + column(0);
+    T* to = y + Packs::offset(0);
+    const std::int64_t parameter = first + Packs::offset(0);
     if (aligned && a.plain_parameters) {
       const T* weights = static_cast<const T*>(a.weight.values) + parameter;
       const T* biases = static_cast<const T*>(a.bias.values) + parameter;
@@ -88,7 +79,7 @@ struct RowElements {
       write_with(to, n, has_bias,
                  [&](int k, Arithmetic<T>(&weight)[unit], Arithmetic<T>(&bias)[unit]) {
         const std::int64_t at = parameter + k * stride;
-        const int count = aligned ? unit : length - column(k);
+        const int count = aligned ? unit : length - Packs::offset(k);
         a.weight.load(at, count, 1, a.parameters_aligned, weight);
         a.bias.load(at, count, 0, a.parameters_aligned, bias);
       });
@@ -104,13 +95,13 @@ struct RowElements {
     const Held<T> held = hold<T>(n);
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      if (aligned ? !valid[k] : empty(k)) continue;
+      if (aligned ? !valid[k] : Packs::empty(k, length)) continue;
       forget_widened(pack[k]);
       Arithmetic<T> weight[unit];
       Arithmetic<T> bias[unit];
       load_parameters(k, weight, bias);
       normalise_pack<true>(pack[k], held, &n, weight, bias, has_bias);
-      store_pack<T, unit, aligned, lanes>(to + k * stride, pack[k], place(k));
+      store_pack<T, unit, aligned, Packs::lanes>(to + k * stride, pack[k], Packs::place(k, length));
     }
   }
 };

@@ -49,11 +49,18 @@ __device__ __forceinline__ std::int64_t merge_columns(const Value* slots, const 
   return warp_in_block() == 0 && group < layout.groups ? group : -1;
 }
 
-// The group that a warp merges where its slots are neighbours; -1: none.
-__device__ __forceinline__ std::int64_t group_of_warp(const SlotLayout& layout) {
+// The group that this thread has the result of, or -1. `value` starts as the value of no slots;
+// `in_warp(slot)` merges slots that are neighbours, by a warp.
+template <class Value, class InWarp>
+__device__ __forceinline__ std::int64_t merge_slots(const Value* slots, const SlotLayout& layout,
+                                                    Value* value, Value* shared, InWarp&& in_warp) {
+  if (layout.across_columns()) return merge_columns(slots, layout, value, shared);
   const std::int64_t group =
       static_cast<std::int64_t>(blockIdx.x) * column_block_rows + warp_in_block();
-  return group < layout.groups ? group : -1;
+  if (group >= layout.groups) return -1;
+  const Value* first = slots + group * layout.group_stride;
+  *value = in_warp([&](std::int64_t slot) { return first[slot]; });
+  return lane_in_warp() == 0 ? group : -1;
 }
 
 // Statistics as the caller asked for them; any may be null.
@@ -75,16 +82,9 @@ __global__ void __launch_bounds__(merge_threads)
                   Normaliser* normalisers) {
   SHARED_ARRAY(Moments, shared, merge_threads);
   Moments moments = no_moments();
-  std::int64_t group = 0;
-  if (layout.across_columns()) {
-    group = merge_columns(slots, layout, &moments, shared);
-  } else {
-    group = group_of_warp(layout);
-    if (group < 0) return;
-    const Moments* first = slots + group * layout.group_stride;
-    moments = merge_in_warp<T>(layout.slots, [&](std::int64_t i) { return first[i]; });
-    if (lane_in_warp() != 0) return;
-  }
+  const std::int64_t group = merge_slots(slots, layout, &moments, shared, [&](auto&& slot) {
+    return merge_in_warp<T>(layout.slots, slot);
+  });
   if (group < 0) return;
   const Normaliser n = normaliser_of<T>(moments, Divisor(moments.count), eps);
   statistics.set(group, n);
@@ -124,19 +124,13 @@ template <class T>
 __global__ void __launch_bounds__(merge_threads) merge_gradients(GradientMerge<T> a) {
   SHARED_ARRAY(GradientSums<T>, shared, merge_threads);
   GradientSums<T> sums{};
-  std::int64_t group = 0;
-  if (a.layout.across_columns()) {
-    group = merge_columns(a.slots, a.layout, &sums, shared);
-  } else {
-    group = group_of_warp(a.layout);
-    if (group < 0) return;
-    const GradientSums<T>* first = a.slots + group * a.layout.group_stride;
-    for (std::int64_t slot = lane_in_warp(); slot < a.layout.slots; slot += warp_threads) {
-      sums = combine(sums, first[slot]);
+  const std::int64_t group = merge_slots(a.slots, a.layout, &sums, shared, [&](auto&& slot) {
+    GradientSums<T> of_lane{};
+    for (std::int64_t i = lane_in_warp(); i < a.layout.slots; i += warp_threads) {
+      of_lane = combine(of_lane, slot(i));
     }
-    sums = reduce_lanes<warp_threads>(sums);
-    if (lane_in_warp() != 0) return;
-  }
+    return reduce_lanes<warp_threads>(of_lane);
+  });
   if (group < 0) return;
   const double g = sums.g.total().high;
   const double gx = sums.gx.total().high;

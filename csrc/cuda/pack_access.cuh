@@ -27,6 +27,24 @@ __device__ __forceinline__ PackPlace place_in_line(int first, int length) {
   return {first, length - first, lane > 0, lane < width - 1};
 }
 
+// The packs of a thread in a line that `threads` threads share: `threads` packs apart.
+template <int unit, int threads>
+struct PacksOfLine {
+  static constexpr int lanes = threads < warp_threads ? threads : warp_threads;
+
+  // Elements before a pack.
+  __device__ __forceinline__ static int offset(int k) {
+    return (static_cast<int>(threadIdx.x) % threads + k * threads) * unit;
+  }
+  __device__ __forceinline__ static PackPlace place(int k, int length) {
+    return place_in_line<lanes>(offset(k), length);
+  }
+  // Whether no lane beside this one has an element of the pack.
+  __device__ __forceinline__ static bool empty(int k, int length) {
+    return (static_cast<int>(threadIdx.x) % threads / lanes * lanes + k * threads) * unit >= length;
+  }
+};
+
 // Of a line of any length, of which a warp touches its own packs alone: others may write theirs.
 template <int elements>
 __device__ __forceinline__ PackPlace place_in_warp(std::int64_t first, std::int64_t length) {

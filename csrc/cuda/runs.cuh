@@ -22,6 +22,13 @@ struct IndexMap {
   }
 };
 
+// Whether packs of a unit lie aligned in an array of runs or rows that lie where a map says.
+template <class T>
+bool packs_lie_aligned(const void* pointer, const IndexMap& map, int unit) {
+  return packs_lie_aligned<T>(pointer, map.first, unit) &&
+         packs_lie_aligned<T>(pointer, map.second, unit);
+}
+
 // Elements of a group in chunks: some whole runs, or a part of one.
 struct RunPlan {
   std::int64_t groups;

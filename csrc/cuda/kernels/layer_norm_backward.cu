@@ -61,9 +61,8 @@ SlotLayout backward_of_rows_on_chip(BackwardOfRows<T> arguments, bool parameters
         *slots = scratch<GradientSums<T>>(arrays.stream, count * arguments.length);
         arguments.slots = *slots;
       }
-      LaunchDims dims = grid_of(count * arguments.parts, block);
-      dims.cluster = static_cast<unsigned>(arguments.parts);
-      launch("backward_of_rows", backward_of_rows<T, aligned.is, threads.is>, dims, arrays.stream,
+      launch("backward_of_rows", backward_of_rows<T, aligned.is, threads.is>,
+             clusters_of(one_chunk_a_block(arguments.parts), count, block), arrays.stream,
              arguments);
       layout = {arguments.length, count, 1, arguments.length};
     });

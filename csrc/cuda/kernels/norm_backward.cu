@@ -6,10 +6,8 @@ namespace normdrop::NORMDROP_DEVICE {
 
 template <class T>
 bool reads_aligned(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, int unit) {
-  return packs_lie_aligned<T>(a.grad_output, maps.grad_output.first, unit) &&
-         packs_lie_aligned<T>(a.grad_output, maps.grad_output.second, unit) &&
-         packs_lie_aligned<T>(a.x, maps.x.first, unit) &&
-         packs_lie_aligned<T>(a.x, maps.x.second, unit);
+  return packs_lie_aligned<T>(a.grad_output, maps.grad_output, unit) &&
+         packs_lie_aligned<T>(a.x, maps.x, unit);
 }
 
 template <class T, class Plan>
@@ -85,8 +83,7 @@ void write_columns(const BackwardArrays<T>& a, const GradientWrite<T>& write, st
                    std::int64_t rows, std::int64_t columns, const ReductionMaps<T>& maps,
                    const IndexMap& grad_x_map) {
   const auto lie_aligned = [&](int unit) {
-    return reads_aligned(a, maps, unit) && packs_lie_aligned<T>(a.grad_x, grad_x_map.first, unit) &&
-           packs_lie_aligned<T>(a.grad_x, grad_x_map.second, unit);
+    return reads_aligned(a, maps, unit) && packs_lie_aligned<T>(a.grad_x, grad_x_map, unit);
   };
   for_packs<column_elements<T>>(columns, lie_aligned, [&](auto unit, auto aligned) {
     const ColumnPlan plan = plan_column_pass(outer, rows, columns, unit.is);

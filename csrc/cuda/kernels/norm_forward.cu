@@ -43,10 +43,7 @@ template <bool finite, class T>
 void apply_to_columns(const ForwardArrays<T>& a, const ColumnsInArray& in,
                       const Normaliser* normalisers) {
   const auto lie_aligned = [&](int unit) {
-    return packs_lie_aligned<T>(a.x, in.x_map.first, unit) &&
-           packs_lie_aligned<T>(a.x, in.x_map.second, unit) &&
-           packs_lie_aligned<T>(a.y, in.y_map.first, unit) &&
-           packs_lie_aligned<T>(a.y, in.y_map.second, unit);
+    return packs_lie_aligned<T>(a.x, in.x_map, unit) && packs_lie_aligned<T>(a.y, in.y_map, unit);
   };
   for_packs<column_elements<T>>(in.columns, lie_aligned, [&](auto unit, auto aligned) {
     const ColumnPlan plan = plan_column_pass(in.outer, in.rows, in.columns, unit.is);
@@ -58,16 +55,11 @@ void apply_to_columns(const ForwardArrays<T>& a, const ColumnsInArray& in,
 }
 
 template <class T>
-bool x_lies_aligned(const ForwardArrays<T>& a, const IndexMap& map, int unit) {
-  return packs_lie_aligned<T>(a.x, map.first, unit) && packs_lie_aligned<T>(a.x, map.second, unit);
-}
-
-template <class T>
 void forward_of_runs(const ForwardArrays<T>& a, const RunsInArray& in) {
   const RunPlan plan = plan_runs<T>(in.groups, in.runs, in.length);
   const std::int64_t blocks = plan.groups * plan.chunks;
   const auto [slots, normalisers] = scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);
-  const auto lie_aligned = [&](int unit) { return x_lies_aligned(a, in.x_map, unit); };
+  const auto lie_aligned = [&](int unit) { return packs_lie_aligned<T>(a.x, in.x_map, unit); };
   for_run_packs<T>(in.length, lie_aligned, [&](auto unit, auto aligned) {
     launch("run_moments", run_moments<T, unit.is, aligned.is>, grid_of(blocks, block_threads),
            a.stream, a.x, in.x_map, plan, slots);
@@ -81,7 +73,7 @@ void forward_of_columns(const ForwardArrays<T>& a, const ColumnsInArray& in) {
   const ColumnPlan plan = plan_columns(in.outer, in.rows, in.columns, column_unit<T>(in.columns));
   const auto [slots, normalisers] =
       scratch<Moments, Normaliser>(a.stream, plan.slots * plan.groups(), plan.groups());
-  const auto lie_aligned = [&](int unit) { return x_lies_aligned(a, in.x_map, unit); };
+  const auto lie_aligned = [&](int unit) { return packs_lie_aligned<T>(a.x, in.x_map, unit); };
   for_packs<column_elements<T>>(in.columns, lie_aligned, [&](auto unit, auto aligned) {
     launch("column_moments", column_moments<T, unit.is, aligned.is>,
            grid_of(plan.blocks(), column_threads), a.stream, a.x, in.x_map, plan, slots);

@@ -65,5 +65,11 @@ std::vector<Variant> shifted_variants(std::int64_t item_bytes, unsigned optional
   return shifted;
 }
 
+std::vector<Shape> shifted_rows(std::int64_t vector) {
+  return {{9, 5 * vector, 1},  {9, 5 * vector + 1, 1},
+          {3, 70 * vector, 1}, {3, 70 * vector - 1, 1},
+          {2, 9, 40},          {2, 9, 37}};
+}
+
 }  // namespace driver
 }  // namespace normdrop

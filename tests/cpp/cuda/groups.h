@@ -1,6 +1,7 @@
 // What the groups of the emulated GPU share: every dtype, few ways of making a call, other cards.
 #pragma once
 
+#include "norm_problems.h"
 #include "variants.h"
 
 namespace normdrop::driver {
@@ -31,6 +32,9 @@ std::vector<Variant> few_variants(std::int64_t item_bytes, unsigned optional_out
 // Every distance of an array from the vector boundary before it, another for every array of a call,
 // rows in all distances too.
 std::vector<Variant> shifted_variants(std::int64_t item_bytes, unsigned optional_outputs);
+
+// For these: layer norm's rows of whole vectors and others, by a warp and by a block, and columns.
+std::vector<Shape> shifted_rows(std::int64_t vector);
 
 // The elements of a thread, as tuning.h has them: 128 bytes of two passes forward, 8 columns
 // backward (float64 4).

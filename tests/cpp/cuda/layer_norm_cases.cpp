@@ -117,10 +117,7 @@ void edges(const Context& context) {
 template <class T, class P>
 void shifts(const Context& context) {
   Memory memory;
-  const std::int64_t vector = vector_of<T>;
-  for (const Shape& shape :
-       {Shape{9, 5 * vector, 1}, Shape{9, 5 * vector + 1, 1}, Shape{3, 70 * vector, 1},
-        Shape{3, 70 * vector - 1, 1}, Shape{2, 9, 40}, Shape{2, 9, 37}}) {
+  for (const Shape& shape : shifted_rows(vector_of<T>)) {
     Forward<T, P> problem(shape, Data::ordinary, true, true);
     for (const Variant& v : shifted_variants(sizeof(T), 2)) run(context, memory, problem, v);
   }
