@@ -160,9 +160,9 @@ void channel_moments_of_rows(const BatchNormForward& a, Moments* moments, T) {
                       total + width);
   });
   double* total = &partial[slots.count * 2 * width];
-  merge_slots(partial.data(), slots.count, 2 * width, 2 * width, total);
+  merge_slots<T>(partial.data(), slots.count, 2 * width, 2 * width, total);
   for (std::int64_t c = 0; c < a.channels; ++c) {
-    moments[c] = moments_about(static_cast<double>(a.batch), centre[c], total[c], total[width + c]);
+    moments[c] = moments_about(centre[c], total[c], total[width + c], static_cast<double>(a.batch));
   }
 }
 

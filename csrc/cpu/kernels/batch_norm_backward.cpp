@@ -184,11 +184,6 @@ std::int64_t channels_together(const BatchNormBackward& a) {
 template <class T>
 void backward_channels(const BatchNormBackward& a) {
   const Slots slots = plan_slots(a.batch, a.inner);
-  const auto sum_of_slots = [&](const RowSums* part) {
-    RowSums total{0.0, 0.0};
-    for (std::int64_t s = 0; s < slots.count; ++s) total.add(part[s]);
-    return total;
-  };
   const auto slot_sums = [&](const ChannelBackward<T>& backward, std::int64_t slot,
                              const FloatStats& stats) {
     const std::int64_t begin = slots.begin(slot);
@@ -200,11 +195,11 @@ void backward_channels(const BatchNormBackward& a) {
   const auto plan_of = [&](std::int64_t channel, const FloatStats& stats) {
     const ChannelBackward<T> backward{a, channel};
     RowSums* part = &sums[channel * slots.count];
-    ChannelPlan plan{sum_of_slots(part), stats, {}};
+    ChannelPlan plan{sum_in_order(part, slots.count), stats, {}};
     if (stats.usable) plan.slopes = backward.slopes(plan.sum, stats);
     if (stats.usable && !plan.slopes.usable) {
       for (std::int64_t s = 0; s < slots.count; ++s) part[s] = slot_sums(backward, s, {});
-      plan.sum = sum_of_slots(part);
+      plan.sum = sum_in_order(part, slots.count);
     }
     backward.report(plan.sum);
     return plan;

@@ -154,8 +154,8 @@ class RowBackward {
 
   void merge_sums(double* sum_g) {
     fill_zero(sum_g, 2 * width_);
-    merge_slots(partial_.data(), slots_.count, 4 * width_, a_.channels, sum_g);
-    merge_slots(partial_.data() + width_, slots_.count, 4 * width_, a_.channels, sum_g + width_);
+    merge_slots<T>(partial_.data(), slots_.count, 4 * width_, a_.channels, sum_g);
+    merge_slots<T>(partial_.data() + width_, slots_.count, 4 * width_, a_.channels, sum_g + width_);
   }
 
   double reciprocal() const { return a_.frozen ? 0.0 : 1.0 / static_cast<double>(a_.batch); }

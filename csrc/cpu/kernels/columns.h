@@ -45,7 +45,8 @@ static inline void column_centres(const Block<T>& block, double* centre) {
     }
     const double low = mean[0] < mean[1] ? mean[0] : mean[1];
     const double high = mean[0] < mean[1] ? mean[1] : mean[0];
-    centre[j] = mean[2] < low ? low : (mean[2] > high ? high : mean[2]);
+    const double median = mean[2] < low ? low : (mean[2] > high ? high : mean[2]);
+    centre[j] = static_cast<float>(median);  // deviations from few digits are exact
   }
   for (std::int64_t j = in.columns; j < width; ++j) centre[j] = 0.0;
 }
@@ -104,11 +105,6 @@ static inline void column_deviations(const Block<T>& block, const double* centre
   for (std::int64_t j = 0; j < width; ++j) total[j] += error[j];
 }
 
-NORMDROP_INLINE Moments moments_about(double count, double centre, double total, double square) {
-  const double offset = total / count;
-  return {count, two_sum(centre, offset), squares_about_mean(square, total, offset)};
-}
-
 template <class T>
 static inline void column_moments(const Block<T>& in, double* scratch, Moments* out) {
   const std::int64_t width = padded(in.columns);
@@ -116,7 +112,7 @@ static inline void column_moments(const Block<T>& in, double* scratch, Moments* 
   column_deviations(in, scratch, scratch + width, scratch + 2 * width);
   const double count = static_cast<double>(in.rows);
   for (std::int64_t j = 0; j < in.columns; ++j) {
-    out[j] = moments_about(count, scratch[j], scratch[width + j], scratch[2 * width + j]);
+    out[j] = moments_about(scratch[j], scratch[width + j], scratch[2 * width + j], count);
   }
 }
 

@@ -37,6 +37,23 @@ NORMDROP_INLINE double_double divide(double_double a, double b) {
   return quick_two_sum(quotient, (__builtin_fma(-quotient, b, a.high) + a.low) / b);
 }
 
+// sum - quotient * count for quotient = sum / count, without a rounding: by halves of 26 bits where
+// there is no fma, so that a loop over it stays one of vectors.
+NORMDROP_INLINE double remainder_of(double sum, double quotient, double count) {
+  if constexpr (has_fma) return __builtin_fma(-quotient, count, sum);
+  constexpr double splitter = 0x1p+27 + 1.0;
+  const double q = quotient * splitter;
+  const double q_high = q - (q - quotient);
+  const double q_low = quotient - q_high;
+  const double c = count * splitter;
+  const double c_high = c - (c - count);
+  const double c_low = count - c_high;
+  const double product = quotient * count;
+  const double error =
+      ((q_high * c_high - product) + (q_high * c_low + q_low * c_high)) + q_low * c_low;
+  return (sum - product) - error;
+}
+
 // A group of running sums with their rounding errors.
 struct exact_sums {
   group sum;
@@ -68,6 +85,9 @@ NORMDROP_INLINE double total_of(const exact_sums& a) {
   return sum_of_lanes(a.sum) + sum_of_lanes(a.error);
 }
 
+NORMDROP_INLINE group sum_of(const plain_sums& a) { return a.sum; }
+NORMDROP_INLINE group sum_of(const exact_sums& a) { return a.sum + a.error; }
+
 template <class T>
 struct sums_for {
   using type = plain_sums;
@@ -89,6 +109,19 @@ NORMDROP_INLINE void add_in_memory(double* sum, std::int64_t errors_at, std::int
     store(sum + errors_at + j, sums.error);
   } else {
     store(sum + j, load(sum + j) + value);
+  }
+}
+
+// One element of the same.
+template <class T>
+NORMDROP_INLINE void add_in_memory(double* sum, std::int64_t errors_at, std::int64_t j,
+                                   double value) {
+  if constexpr (sizeof(T) == 8) {
+    const double_double sums = two_sum(sum[j], value);
+    sum[j] = sums.high;
+    sum[errors_at + j] += sums.low;
+  } else {
+    sum[j] += value;
   }
 }
 

@@ -14,11 +14,21 @@ namespace normdrop::NORMDROP_ISA {
 struct RowSums {
   double g;
   double gx;
-  void add(const RowSums& other) {
-    g += other.g;
-    gx += other.gx;
-  }
 };
+
+// The sums of a row's or channel's parts, in order, with the rounding errors of the additions; of
+// parts that are not all finite, what plain additions give.
+static inline RowSums sum_in_order(const RowSums* part, std::int64_t parts) {
+  const auto total = [&](double RowSums::* field) {
+    double_double sum{0.0, 0.0};
+    for (std::int64_t i = 0; i < parts; ++i) {
+      const double_double next = two_sum(sum.high, part[i].*field);
+      sum = {next.high, sum.low + next.low};
+    }
+    return is_finite(sum.low) ? sum.high + sum.low : sum.high;
+  };
+  return {total(&RowSums::g), total(&RowSums::gx)};
+}
 
 // Statistics of one row or channel as floats.
 struct FloatStats {

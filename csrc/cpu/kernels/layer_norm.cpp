@@ -47,12 +47,15 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
     square[r] = sums.square;
   }
   const double count = static_cast<double>(length.length);
+  double mean_high[most];
+  double mean_low[most];
   double var[most];
   double inv_std[most];
-  double offset[most];  // what the centre lacks of the mean
   const auto finish_row = [&](std::int64_t r) NORMDROP_LAMBDA_INLINE {
-    offset[r] = total[r] / count;
-    var[r] = squares_about_mean(square[r], total[r], offset[r]) / count;
+    const Moments moments = moments_about(centre[r], total[r], square[r], count);
+    mean_high[r] = moments.mean.high;
+    mean_low[r] = moments.mean.low;
+    var[r] = moments.sum_of_squares / count;
     const double sum = var[r] + a.eps;
     inv_std[r] = sum == 0.0 ? 0.0 : 1.0 / __builtin_sqrt(sum);
   };
@@ -65,8 +68,9 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
   for (std::int64_t r = 0; r < rows; ++r) {
     const T* from = x + r * x_stride;
     T* to = y + r * y_stride;
-    const SingleNormaliser single = single_normaliser({centre[r], offset[r]}, inv_std[r]);
-    Normaliser n{{centre[r], offset[r]}, {inv_std[r], 0.0}, var[r], 1.0};
+    const double_double mean{mean_high[r], mean_low[r]};
+    const SingleNormaliser single = single_normaliser(mean, inv_std[r]);
+    Normaliser n{mean, {inv_std[r], 0.0}, var[r], 1.0};
     if (__builtin_expect(!is_finite(var[r]), 0)) {
       n = normaliser_of(Runs<T>{from, 1, length.length, 0}, a.eps);
     }
@@ -247,10 +251,10 @@ void backward_rows(const LayerNormBackward& a) {
     if (parameters) fold_errors<T>(grad_weight, 2 * width, 2 * width);
   });
   if (parameters) {
-    merge_slots(partial.data(), slots.count, per_slot, a.reduced,
-                static_cast<wide<T>*>(a.grad_weight));
-    merge_slots(partial.data() + width, slots.count, per_slot, a.reduced,
-                static_cast<wide<T>*>(a.grad_bias));
+    merge_slots<T>(partial.data(), slots.count, per_slot, a.reduced,
+                   static_cast<wide<T>*>(a.grad_weight));
+    merge_slots<T>(partial.data() + width, slots.count, per_slot, a.reduced,
+                   static_cast<wide<T>*>(a.grad_bias));
   }
 }
 
@@ -267,9 +271,7 @@ void backward_long_rows(const LayerNormBackward& a) {
         begin, left < plan.length_per_chunk ? left : plan.length_per_chunk);
   });
   for (std::int64_t row = 0; row < a.outer; ++row) {
-    RowSums total = sums[row * plan.chunks];
-    for (std::int64_t c = 1; c < plan.chunks; ++c) total.add(sums[row * plan.chunks + c]);
-    sums[row * plan.chunks] = total;
+    sums[row * plan.chunks] = sum_in_order(&sums[row * plan.chunks], plan.chunks);
   }
   const std::int64_t width = 512;
   const std::int64_t tiles = (a.reduced + width - 1) / width;
@@ -291,10 +293,11 @@ void backward_long_rows(const LayerNormBackward& a) {
   });
 }
 
-// Backward, inner > 1: tiles of columns in slots.
+// Backward, inner > 1: tiles of columns in slots. `parameters` (null: not wanted) holds the sums for
+// grad_weight and grad_bias, one behind the other, and for float64 their rounding errors.
 template <class T>
 void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t begin,
-                   std::int64_t columns, double* grad_weight, double* grad_bias) {
+                   std::int64_t columns, double* parameters) {
   const T* x = static_cast<const T*>(a.x) + outer * a.x_outer_stride + begin;
   const T* dy = static_cast<const T*>(a.grad_output) + outer * a.grad_output_outer_stride + begin;
   T* dx = static_cast<T*>(a.grad_x) + outer * a.grad_x_outer_stride + begin;
@@ -326,8 +329,9 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
       sum_weight = add_product(sum_weight, grad, xh);
       sum_bias = add(sum_bias, grad);
     });
-    if (grad_weight) grad_weight[r] += total_of(sum_weight);
-    if (grad_bias) grad_bias[r] += total_of(sum_bias);
+    if (parameters == nullptr) continue;
+    add_in_memory<T>(parameters, 2 * reduced, r, total_of(sum_weight));
+    add_in_memory<T>(parameters, 2 * reduced, reduced + r, total_of(sum_bias));
   }
   fold_errors<T>(mean_g, 2 * width, 2 * width);
   const double reciprocal = 1.0 / static_cast<double>(reduced);
@@ -350,24 +354,25 @@ template <class T>
 void backward_columns(const LayerNormBackward& a) {
   const Tiles tiles = plan_tiles(a.outer, a.inner);
   const Slots slots = plan_slots(tiles.count, a.reduced * tiles.width);
-  const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
-  Scratch<double> partial(parameters ? slots.count * 2 * a.reduced : 0);
+  const bool wanted = a.grad_weight != nullptr || a.grad_bias != nullptr;
+  const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * a.reduced;  // float64: and their errors
+  Scratch<double> partial(wanted ? slots.count * per_slot : 0);
   parallel_for(slots.count, slots.rows * a.reduced * tiles.width, [&](std::int64_t slot) {
-    double* grad_weight = parameters ? &partial[slot * 2 * a.reduced] : nullptr;
-    double* grad_bias = parameters ? grad_weight + a.reduced : nullptr;
-    if (parameters) fill_zero(grad_weight, 2 * a.reduced);
+    double* parameters = wanted ? &partial[slot * per_slot] : nullptr;
+    if (wanted) fill_zero(parameters, per_slot);
     for (std::int64_t tile = slots.begin(slot); tile < slots.end(slot, tiles.count); ++tile) {
       const std::int64_t begin = tile % tiles.per_outer * tiles.width;
       const std::int64_t left = a.inner - begin;
       backward_tile<T>(a, tile / tiles.per_outer, begin, left < tiles.width ? left : tiles.width,
-                       grad_weight, grad_bias);
+                       parameters);
     }
+    if (wanted) fold_errors<T>(parameters, 2 * a.reduced, 2 * a.reduced);
   });
-  if (parameters) {
-    merge_slots(partial.data(), slots.count, 2 * a.reduced, a.reduced,
-                static_cast<wide<T>*>(a.grad_weight));
-    merge_slots(partial.data() + a.reduced, slots.count, 2 * a.reduced, a.reduced,
-                static_cast<wide<T>*>(a.grad_bias));
+  if (wanted) {
+    merge_slots<T>(partial.data(), slots.count, per_slot, a.reduced,
+                   static_cast<wide<T>*>(a.grad_weight));
+    merge_slots<T>(partial.data() + a.reduced, slots.count, per_slot, a.reduced,
+                   static_cast<wide<T>*>(a.grad_bias));
   }
 }
 

@@ -102,12 +102,21 @@ NORMDROP_INLINE double squares_about_mean(double square, double total, double of
   return squares < 0.0 ? 0.0 : squares;
 }
 
+// The mean and the squares about it. What the quotient lacks is carried along: an element next to
+// the mean is as small as that.
+NORMDROP_INLINE Moments moments_about(double centre, double total, double square, double count) {
+  const double offset = total / count;
+  const double_double mean = two_sum(centre, offset);
+  const double rest = remainder_of(total, offset, count) * (1.0 / count);
+  return {count, quick_two_sum(mean.high, mean.low + rest),
+          squares_about_mean(square, total, offset)};
+}
+
 template <bool scaled, class T>
 NORMDROP_INLINE Moments chunk_moments(const Runs<T>& in) {
   const DeviationSums sums = deviation_sums<scaled>(in, any_length{in.length});
   const double count = static_cast<double>(in.runs * in.length);
-  const double offset = sums.total / count;
-  return {count, two_sum(sums.centre, offset), squares_about_mean(sums.square, sums.total, offset)};
+  return moments_about(sums.centre, sums.total, sums.square, count);
 }
 
 template <bool scaled>

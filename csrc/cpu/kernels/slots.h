@@ -1,7 +1,7 @@
 // Slots: the ranges of rows over which sums down the rows are cut, and their merging in order.
 #pragma once
 
-#include "cpu/simd.h"
+#include "cpu/kernels/double_double.h"
 #include "cpu/tuning.h"
 
 namespace normdrop::NORMDROP_ISA {
@@ -29,15 +29,17 @@ NORMDROP_INLINE void fill_zero(T* target, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) target[i] = T(0);
 }
 
-// target[j] = sum over slots, in order, of partial[slot * stride + j].
-template <class T>
+// target[j] = sum over slots, in order, of partial[slot * stride + j]; float64 with the rounding
+// errors of that sum, since sums that are alike all round in the same direction.
+template <class T, class Target>
 static void merge_slots(const double* partial, std::int64_t slots, std::int64_t stride,
-                        std::int64_t count, T* target) {
+                        std::int64_t count, Target* target) {
   if (target == nullptr) return;
   for_each_group(count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-    group sum = load(partial + j, extent);
-    for (std::int64_t s = 1; s < slots; ++s) sum = sum + load(partial + s * stride + j, extent);
-    store(target + j, sum, extent);
+    running_sums<T> sum{};
+    sum.sum = load(partial + j, extent);
+    for (std::int64_t s = 1; s < slots; ++s) sum = add(sum, load(partial + s * stride + j, extent));
+    store(target + j, sum_of(sum), extent);
   });
 }
 
