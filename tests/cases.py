@@ -5,6 +5,7 @@ Sizes are distinct primes, so that swapping two dimensions never goes unnoticed.
 
 from __future__ import annotations
 
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -180,6 +181,16 @@ def _from_bytes(values: Array) -> Array:
     return np.frombuffer(data, values.dtype, values.size, 1).reshape(values.shape)
 
 
+def memory_map(values: Array) -> np.memmap:
+    """A writeable map of a file that holds the values and is gone with the map."""
+    if values.size == 0:
+        return values.view(np.memmap)  # there are no maps of empty files
+    with tempfile.TemporaryFile() as file:
+        array = np.memmap(file, values.dtype, mode="w+", shape=values.shape)
+    array[...] = values
+    return array
+
+
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "c_order": lambda v: np.array(v, order="C"),
     "fortran_order": lambda v: np.array(v, order="F"),
@@ -205,6 +216,8 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "swapped_axes": _swapped,
     "overlapping_windows": _windows,
     "odd_strides_of_ones": _odd_strides_of_ones,
+    "memory_map": memory_map,
+    "memory_map_of_every_other": lambda v: memory_map(np.repeat(v, 2, axis=-1))[..., ::2],
 }
 
 

@@ -99,7 +99,7 @@ def test_parameters_of_half_types(function, x_dtype):
     for good in (x_dtype, np.float32):
         call(x, np.ones(5, good), np.ones(5, good))
     for wrong in (np.float64, other):
-        expected = f"must have dtype {own} or float32, got {np.dtype(wrong).name}"
+        expected = f"must have dtype {own} as x has, or float32, got {np.dtype(wrong).name}"
         with pytest.raises(TypeError, match=f"^{function}: weight {expected}$"):
             call(x, np.ones(5, wrong), None)
         with pytest.raises(TypeError, match=f"^{function}: bias {expected}$"):

@@ -1,6 +1,7 @@
 #include "bindings/array_view.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "bindings/device_import.h"
 #include "bindings/dtypes.h"
@@ -14,22 +15,56 @@ using py::detail::npy_api;
 
 std::string prefix(Name name) { return std::string(name.function) + ": " + name.argument + " "; }
 
+bool is_any_numpy_array(py::handle object) {
+  return PyObject_TypeCheck(object.ptr(), npy_api::get().PyArray_Type_);
+}
+
+// Looked up when the first array that is not a plain one comes, under the GIL.
+bool is_memory_map(py::handle object) {
+  static std::atomic<PyObject*> type{nullptr};
+  if (type.load() == nullptr) {
+    py::object found = py::module_::import("numpy").attr("memmap");
+    type.store(found.release().ptr());
+  }
+  return reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) == type.load();
+}
+
+// A memory map's elements mean what those of a plain array do; other subclasses may redefine them.
 bool is_numpy_array(py::handle object) {
-  return Py_TYPE(object.ptr()) == npy_api::get().PyArray_Type_;
+  return Py_TYPE(object.ptr()) == npy_api::get().PyArray_Type_ ||
+         (is_any_numpy_array(object) && is_memory_map(object));
+}
+
+bool is_bfloat16_of_torch(py::handle object) {
+  return py::hasattr(object, "dtype") &&
+         py::str(object.attr("dtype")).cast<std::string>() == "torch.bfloat16";
+}
+
+// How to make a plain array of what is none; empty where nobody can know.
+std::string advice(py::handle object) {
+  if (is_any_numpy_array(object)) {
+    return py::hasattr(object, "filled") ? "; pass .filled(value) of it, or its .data"
+                                         : "; pass numpy.asarray() of it";
+  }
+  if (py::isinstance<py::list>(object) || py::isinstance<py::tuple>(object)) {
+    return "; pass numpy.asarray() of it, with the dtype that is meant";
+  }
+  const bool on_host = dlpack_device(object).type == dlpack::cpu;
+  if (py::hasattr(object, "detach")) {
+    if (is_bfloat16_of_torch(object)) {
+      return "; pass .detach().view(torch.int16).numpy().view(ml_dtypes.bfloat16) of it";
+    }
+    return on_host ? "; pass .numpy() of it, after .detach() where it requires grad" : "";
+  }
+  if (py::hasattr(object, "to_numpy")) return "; pass .to_numpy() of it";
+  if (on_host && py::hasattr(object, "numpy")) return "; pass .numpy() of it";
+  const bool converts = on_host || py::hasattr(object, "__array__") ||
+                        (PyObject_CheckBuffer(object.ptr()) && !PyBytes_Check(object.ptr()));
+  return converts ? "; pass numpy.asarray() of it" : "";
 }
 
 [[noreturn]] void fail_not_an_array(Name name, py::handle object) {
-  const std::string got = type_text(object);
-  std::string cure;
-  if (dlpack_device(object).type == dlpack::cpu &&
-      !PyObject_TypeCheck(object.ptr(), npy_api::get().PyArray_Type_)) {
-    cure = py::hasattr(object, "detach") ? "; pass .numpy() of it, after .detach() where it "
-                                           "requires grad"
-                                         : "; pass numpy.asarray() of it";
-    if (!py::hasattr(object, "detach") && py::hasattr(object, "numpy"))
-      cure = "; pass .numpy() of it";
-  }
-  fail_type(name, "must be a numpy.ndarray, got " + got + cure);
+  fail_type(name, "must be a numpy.ndarray, got " + type_text(object) + advice(object));
 }
 
 [[noreturn]] void fail_dtype(Name name, const std::string& expected, const ArrayView& view) {
@@ -153,8 +188,8 @@ ArrayView optional_parameter(Name name, py::handle object, const ArrayView& x,
   const bool half = bytes_of(x.dtype) == 2;
   const DType dtype = candidate.view.dtype;
   if (!candidate.known || (dtype != x.dtype && !(half && dtype == DType::float32))) {
-    const std::string own = dtype_name(x.dtype);
-    fail_dtype(name, half ? own + " or float32" : own, candidate.view);
+    const std::string own = dtype_name(x.dtype) + std::string(" as x has");
+    fail_dtype(name, half ? own + ", or float32" : own, candidate.view);
   }
   require_shape(name, candidate.view, shape, rank);
   return candidate.view;

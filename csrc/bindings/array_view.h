@@ -53,8 +53,8 @@ struct ArrayView {
 ArrayView view_of_numpy(PyObject* array, DType dtype);
 ArrayView view_of_import(PyObject* object, const Imported& import);
 
-// The array that leads a call, from whose place the others must be: a plain array of float16,
-// bfloat16, float32 or float64 in native byte order.
+// The array that leads a call, from whose place the others must be: a plain array or a memory map of
+// float16, bfloat16, float32 or float64 in native byte order.
 ArrayView require_array(Name name, py::handle object);
 
 // As above, of float32 or float64; with x, an array beside it.

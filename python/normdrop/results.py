@@ -126,7 +126,7 @@ class BatchStats(_ArrayTuple, _BatchStats):  # type: ignore[misc]
 
 
 def _running(function: str, argument: str, value: Any) -> FloatArray:
-    if type(value) is not np.ndarray:
+    if type(value) not in (np.ndarray, np.memmap):
         raise TypeError(
             f"{function}: {argument} must be a numpy.ndarray, got {type(value).__name__}"
         )
@@ -136,7 +136,7 @@ def _running(function: str, argument: str, value: Any) -> FloatArray:
         )
     if value.ndim != 1:
         raise ValueError(f"{function}: {argument} must be 1-D, got shape {value.shape}")
-    return value.astype(np.float64)
+    return np.array(value, np.float64)
 
 
 class _Gradients(NamedTuple):
