@@ -81,6 +81,7 @@ def good_arguments(function: str) -> dict[str, Any]:
         "DropoutMask": {"seed": 3, "call": 0, "p": 0.5, "shape": SHAPE},
         "BatchStats.from_running": {**running, "eps": 1e-5},
         "use_backend": {"name": "baseline"},
+        "num_threads": {"n": 1},
         "set_num_threads": {"n": 1},
         "set_pool_limit": {"bytes": 0},
         "show_config": {"mode": "dict"},
@@ -91,7 +92,7 @@ FUNCTIONS = [
     "layer_norm", "layer_norm_forward", "layer_norm_backward", "batch_norm", "batch_norm_forward",
     "batch_norm_backward", "update_running_stats", "dropout", "dropout_forward",
     "dropout_backward", "DropoutMask", "BatchStats.from_running", "use_backend",
-    "set_num_threads", "set_pool_limit", "show_config",
+    "num_threads", "set_num_threads", "set_pool_limit", "show_config",
 ]  # fmt: skip
 
 

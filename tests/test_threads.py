@@ -244,3 +244,82 @@ def test_beside_the_openmp_of_torch(first, second):
     pytest.importorskip("torch")
     result = run(BESIDE_TORCH.format(first=first, second=second), NORMDROP_NUM_THREADS="2")
     assert result.stdout.split() == ["done", "True"], result.stderr
+
+
+def test_threads_of_a_context(threads):
+    """They hold for the calling thread alone, nest, and come back after an exception."""
+    threads(5)
+    seen: list[int] = []
+    with nd.num_threads(3):
+        assert nd.get_num_threads() == nd.show_config("dict")["threads"] == 3
+        with pytest.raises(KeyError), nd.num_threads(2):
+            assert nd.get_num_threads() == 2
+            raise KeyError
+        assert nd.get_num_threads() == 3
+        nd.set_num_threads(4)
+        assert nd.get_num_threads() == 3
+        in_threads(lambda i: seen.append(nd.get_num_threads()), 1)
+        context = contextvars.copy_context()
+    assert seen == [4] and nd.get_num_threads() == 4
+    assert context.run(nd.get_num_threads) == 3
+    again = nd.num_threads(2)
+    with again, again:
+        assert nd.get_num_threads() == 2
+    assert nd.get_num_threads() == 4
+
+
+OPENMP_THREADS = """
+import os, numpy as np, normdrop as nd
+x = np.random.default_rng(0).normal(size=(2000, 1000)).astype(np.float32)
+def started():
+    before = len(os.listdir("/proc/self/task"))
+    nd.layer_norm(x)
+    return len(os.listdir("/proc/self/task")) - before
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
+def test_a_context_decides_how_many_threads_work():
+    """Counted by the system, not asked of normdrop."""
+    code = """
+with nd.num_threads(1):
+    few = started()
+with nd.num_threads(3):
+    more = started()
+print(few, more)
+"""
+    result = run(OPENMP_THREADS + code, NORMDROP_NUM_THREADS="2")
+    assert result.stdout.split() == ["0", "2"], result.stderr
+
+
+LIMITED = """
+from threadpoolctl import threadpool_limits
+with threadpool_limits(1):
+    first = nd.get_num_threads(), started()
+without = nd.get_num_threads(), started()
+with threadpool_limits(2):
+    later = nd.get_num_threads()
+print(*first, *without, later, nd.get_num_threads())
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
+def test_limits_of_threadpoolctl_are_followed_and_forgotten():
+    """A first call inside a limit must not keep it, and a later limit must be seen."""
+    pytest.importorskip("threadpoolctl")
+    result = run(OPENMP_THREADS + LIMITED, OMP_NUM_THREADS="3")
+    assert result.stdout.split() == ["1", "0", "3", "2", "2", "3"], result.stderr
+
+
+def test_a_choice_of_ours_comes_before_the_limits_of_others():
+    pytest.importorskip("threadpoolctl")
+    code = """
+from threadpoolctl import threadpool_limits
+import normdrop as nd
+with threadpool_limits(1):
+    named = nd.get_num_threads()
+    nd.set_num_threads(5)
+    print(named, nd.get_num_threads())
+"""
+    result = run(code, NORMDROP_NUM_THREADS="4", OMP_NUM_THREADS="3")
+    assert result.stdout.split() == ["4", "5"], result.stderr

@@ -49,8 +49,7 @@ class Execution {
   void call(void (*OpTable::*operation)(const Arguments&), Arguments& arguments,
             std::int64_t elements) const {
     arguments.stream = stream_;
-    const ReleasedGil released(!on_host() || elements >= keep_gil_below);
-    const cpu::DefaultFloatEnvironment environment;
+    const KernelScope scope(on_host() && elements < keep_gil_below);
     (backend_.table->*operation)(arguments);
   }
 

@@ -20,6 +20,7 @@ namespace {
 
 std::atomic<const Backend*> process_backend{nullptr};  // null: not asked for yet
 PyObject* context_backend = nullptr;                   // a contextvars.ContextVar of names
+PyObject* context_threads = nullptr;                   // and one of numbers
 
 std::string usable_names() {
   std::string names;
@@ -76,11 +77,16 @@ std::string name_argument(py::handle name) {
   return name.cast<std::string>();
 }
 
+// The value of a context variable; None where the context has none.
+py::object value_in_context(PyObject* variable) {
+  PyObject* value = nullptr;
+  if (PyContextVar_Get(variable, Py_None, &value) < 0) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(value);
+}
+
 // Backend names of contexts are checked when they are set, so a lookup cannot fail.
 const Backend* backend_of_context() {
-  PyObject* value = nullptr;
-  if (PyContextVar_Get(context_backend, Py_None, &value) < 0) throw py::error_already_set();
-  const py::object held = py::reinterpret_steal<py::object>(value);
+  const py::object held = value_in_context(context_backend);
   if (held.is_none()) return nullptr;
   return static_cast<const Backend*>(PyCapsule_GetPointer(held.ptr(), "normdrop.backend"));
 }
@@ -120,6 +126,11 @@ py::object cuda_config() {
   return result;
 }
 
+int get_num_threads() {
+  const cpu::ThreadScope scope(threads_of_context());
+  return cpu::thread_count();
+}
+
 py::dict config() {
   py::dict result;
   py::list built;
@@ -139,7 +150,7 @@ py::dict config() {
                                                        : py::object(py::none());
   result["pool_limit_bytes"] = output_pool::limit();
   result["pool_idle_bytes"] = output_pool::idle_bytes();
-  result["threads"] = cpu::thread_count();
+  result["threads"] = get_num_threads();
   result["backend"] = active_backend().name;
   return result;
 }
@@ -152,13 +163,24 @@ std::vector<std::string> backends() {
   return names;
 }
 
-void set_num_threads(py::handle count) {
-  const Name name{"set_num_threads", "n"};
+int require_thread_count(const char* function, py::handle count) {
+  const Name name{function, "n"};
   const std::int64_t value = require_integer(name, count);
   if (value < 1 || value > 4096) {
     fail_value(name, "must be from 1 to 4096, got " + std::to_string(value));
   }
-  cpu::set_thread_count(static_cast<int>(value));
+  return static_cast<int>(value);
+}
+
+void set_num_threads(py::handle count) {
+  cpu::set_thread_count(require_thread_count("set_num_threads", count));
+}
+
+PyObject* new_context_variable(py::module_& module, const char* attribute, const char* name) {
+  PyObject* variable = PyContextVar_New(name, nullptr);
+  if (variable == nullptr) throw py::error_already_set();
+  module.attr(attribute) = py::handle(variable);
+  return variable;
 }
 
 void set_pool_limit(py::handle bytes) {
@@ -196,6 +218,11 @@ void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming)
 const Backend& active_backend() {
   const Backend* backend = backend_of_context();
   return backend != nullptr ? *backend : process_default();
+}
+
+int threads_of_context() {
+  const py::object threads = value_in_context(context_threads);
+  return threads.is_none() ? 0 : static_cast<int>(PyLong_AsLong(threads.ptr()));
 }
 
 const Backend& fastest_on_host() {
@@ -236,9 +263,8 @@ std::string no_device_reason() {
 }
 
 void bind_runtime(py::module_& module) {
-  context_backend = PyContextVar_New("normdrop_backend", nullptr);
-  if (context_backend == nullptr) throw py::error_already_set();
-  module.attr("context_backend") = py::handle(context_backend);
+  context_backend = new_context_variable(module, "context_backend", "normdrop_backend");
+  context_threads = new_context_variable(module, "context_threads", "normdrop_num_threads");
   module.attr("smallest_pooled_bytes") = output_pool::smallest_bytes;
   module.def("backends", &backends);
   module.def("backend_token", [](py::handle name) { return backend_token(name_argument(name)); });
@@ -246,7 +272,9 @@ void bind_runtime(py::module_& module) {
   module.def("set_process_backend", [](py::handle name) {
     process_backend.store(&require_backend("use_backend: name", name_argument(name)));
   });
-  module.def("get_num_threads", &cpu::thread_count);
+  module.def("get_num_threads", &get_num_threads);
+  module.def("checked_thread_count",
+             [](py::handle count) { return require_thread_count("num_threads", count); });
   module.def("set_num_threads", &set_num_threads);
   module.def("set_pool_limit", &set_pool_limit);
   module.def("release_pool", [] {

@@ -40,13 +40,27 @@ class ReleasedGil {
   PyThreadState* state_;
 };
 
+// Threads that the current context asks for (`with num_threads(n)`); 0 where it does not.
+int threads_of_context();
+
+// What a kernel runs in. Small ones keep the GIL, and use one thread anyway.
+class KernelScope {
+ public:
+  explicit KernelScope(bool is_small)
+      : threads_(is_small ? 0 : threads_of_context()), released_(!is_small) {}
+
+ private:
+  cpu::ThreadScope threads_;
+  ReleasedGil released_;
+  cpu::DefaultFloatEnvironment environment_;
+};
+
 // For what is computed in the host's memory, whatever the backend.
 template <class Arguments>
 void call_on_host(void (*OpTable::*operation)(const Arguments&), const Arguments& arguments,
                   std::int64_t elements) {
   const OpTable& table = *host_backend().table;
-  const ReleasedGil released(elements >= keep_gil_below);
-  const cpu::DefaultFloatEnvironment environment;
+  const KernelScope scope(elements < keep_gil_below);
   (table.*operation)(arguments);
 }
 

@@ -27,7 +27,10 @@
 namespace normdrop::cpu {
 namespace {
 
-std::atomic<int> chosen_threads{0};  // 0: not asked for yet
+constexpr int not_looked_at = -1;  // the environment, that is
+constexpr int as_openmp_has_it = 0;
+std::atomic<int> chosen_threads{not_looked_at};
+thread_local int scope_threads = 0;  // 0: no scope
 std::atomic<bool> team_is_taken{false};
 std::atomic<bool> forked_child{false};  // libgomp's team does not survive a fork
 
@@ -43,10 +46,11 @@ std::atomic<bool> forked_child{false};  // libgomp's team does not survive a for
   return static_cast<int>(std::max<long long>(1, (quota + period - 1) / period));
 }
 
-int default_threads() {
+// Asked at every call: other libraries limit OpenMP's threads for a while, and lift the limit again.
+int openmp_threads() {
 #if defined(_OPENMP)
-  const int limit = omp_get_max_threads();
-  return std::getenv("OMP_NUM_THREADS") != nullptr ? limit : std::min(limit, cgroup_quota());
+  static const int quota = std::getenv("OMP_NUM_THREADS") ? 1 << 20 : cgroup_quota();
+  return std::min(omp_get_max_threads(), quota);
 #else
   return 1;
 #endif
@@ -54,7 +58,7 @@ int default_threads() {
 
 int threads_from_environment() {
   const char* text = std::getenv("NORMDROP_NUM_THREADS");
-  if (text == nullptr || *text == '\0') return default_threads();
+  if (text == nullptr || *text == '\0') return as_openmp_has_it;
   char* end = nullptr;
   const long value = std::strtol(text, &end, 10);
   if (*end != '\0' || value < 1 || value > 4096) {
@@ -150,15 +154,21 @@ struct SharedWork {
 }  // namespace
 
 int thread_count() {
+  if (scope_threads > 0) return scope_threads;
   int count = chosen_threads.load();
-  if (count == 0) {
+  if (count == not_looked_at) {
     count = threads_from_environment();
     chosen_threads.store(count);
   }
-  return count;
+  return count == as_openmp_has_it ? openmp_threads() : count;
 }
 
 void set_thread_count(int count) { chosen_threads.store(count); }
+
+ThreadScope::ThreadScope(int threads) : outer_(scope_threads) {
+  if (threads > 0) scope_threads = threads;
+}
+ThreadScope::~ThreadScope() { scope_threads = outer_; }
 
 bool built_with_openmp() {
 #if defined(_OPENMP)

@@ -14,9 +14,23 @@ using RangeFunction = void (*)(void* context, std::int64_t begin, std::int64_t e
 // work, it runs serially. An exception of a task is rethrown after all threads are done.
 void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function, void* context);
 
+// How many threads a call on this thread uses: those of the innermost ThreadScope, else those that
+// were set, else those of NORMDROP_NUM_THREADS, else what OpenMP says at this moment.
 int thread_count();
 void set_thread_count(int count);
 bool built_with_openmp();
+
+// While it lives, calls on this thread use so many threads; with 0 it changes nothing.
+class ThreadScope {
+ public:
+  explicit ThreadScope(int threads);
+  ~ThreadScope();
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  int outer_;
+};
 
 // Saves the caller's floating-point environment, sets round-to-nearest without flush-to-zero,
 // and restores the caller's on destruction.

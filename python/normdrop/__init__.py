@@ -28,6 +28,7 @@ from normdrop.results import BatchStats, Gradients, NormStats
 from normdrop.runtime import (
     backends,
     get_num_threads,
+    num_threads,
     release_pool,
     set_num_threads,
     set_pool_limit,
@@ -53,6 +54,7 @@ __all__ = [
     "layer_norm",
     "layer_norm_backward",
     "layer_norm_forward",
+    "num_threads",
     "release_pool",
     "set_num_threads",
     "set_pool_limit",

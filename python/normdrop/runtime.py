@@ -112,17 +112,64 @@ class _Choice:
 
 
 def get_num_threads() -> int:
-    """Threads that a large call uses.
+    """Threads that a large call uses, here and now.
 
-    ``NORMDROP_NUM_THREADS`` where it is set, else what OpenMP gives (``OMP_NUM_THREADS``, the
-    process's affinity), at most the cgroup's processor quota.
+    What ``with num_threads(n)`` says in the current context, else the last :func:`set_num_threads`,
+    else ``NORMDROP_NUM_THREADS``, else what OpenMP has at the moment (``OMP_NUM_THREADS``, the
+    process's affinity, the limit of a ``threadpoolctl.threadpool_limits`` around the call), at most
+    the control group's processor quota.
     """
     return _core.get_num_threads()
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads that a large call uses, 1 to 4096. Results do not change."""
+    """Set the number of threads that a large call uses, 1 to 4096. Results do not change.
+
+    From then on it holds for the whole process, whatever OpenMP's own setting is.
+    """
     _core.set_num_threads(n)
+
+
+class num_threads:
+    """Set the number of threads of large calls in the current context.
+
+    ``with num_threads(n):`` holds for the calling thread or task (see :mod:`contextvars`) and for
+    nothing else; it comes before :func:`set_num_threads`. Results do not change.
+
+    Parameters
+    ----------
+    n : int
+        1 to 4096.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``n`` is no integer, or out of range.
+
+    Examples
+    --------
+    >>> import normdrop as nd
+    >>> with nd.num_threads(1):
+    ...     nd.get_num_threads()
+    1
+    """
+
+    def __init__(self, n: int) -> None:
+        self._count = _core.checked_thread_count(n)
+        self._resets: list[contextvars.Token[int]] = []
+
+    def __enter__(self) -> None:
+        """Give the number to the context."""
+        self._resets.append(_core.context_threads.set(self._count))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Restore what the context had."""
+        _core.context_threads.reset(self._resets.pop())
 
 
 def set_pool_limit(bytes: int) -> None:
