@@ -1,7 +1,7 @@
 """Elements next to the mean of their row or channel, judged in units of themselves.
 
 There x - mean is all that is left of two nearly equal numbers, so whatever the mean lacks of the
-exact one is seen. Rows are made so: an element is set to the number nearest to the mean of the rest.
+exact one is seen. Rows are made so: one element is set to the number nearest to the others' mean.
 """
 
 from __future__ import annotations

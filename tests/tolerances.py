@@ -111,8 +111,8 @@ FRAMEWORK_RELATIVE = 1e-4
 
 # An element nearer to the mean than this many standard deviations is judged as if it were that far
 # off. Not float64: sums of deviations are doubles, whose last digits are 2**-53 of a deviation for
-# every few terms, and 2**-32 leaves 2**-21 of the element for them. float64: times |mean| / std where
-# that is above 1; the mean is a sum of two doubles, of about 2**-105 of itself.
+# every few terms, and 2**-32 leaves 2**-21 of the element for them. float64: times |mean| / std
+# where that is above 1; the mean is a sum of two doubles, of about 2**-105 of itself.
 NEAREST_TO_THE_MEAN = {
     "float32": 2.0**-32,
     "float64": 2.0**-52,
