@@ -9,8 +9,14 @@ from pathlib import Path
 
 from normdrop.experiments.wording import printable
 
-MARK = "normdrop demo"  # in the head of each file: page, pictures and numbers
+MARK = "normdrop demo"
 HEAD_BYTES = 1024
+# Where the mark stands in the head of each kind of file.
+SIGNATURES = {
+    ".html": f'<meta name="generator" content="{MARK}">',
+    ".json": f'"program": "{MARK}"',
+    ".png": f"Software\0{MARK}",
+}
 
 
 def claim(folder: Path, names: Iterable[str]) -> None:
@@ -50,7 +56,7 @@ def is_own(path: Path) -> bool:
     if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
         return False
     with path.open("rb") as file:
-        return MARK.encode() in file.read(HEAD_BYTES)
+        return SIGNATURES[path.suffix].encode() in file.read(HEAD_BYTES)
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:

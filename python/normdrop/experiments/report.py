@@ -7,7 +7,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from normdrop.experiments.output_folder import MARK
+from normdrop.experiments.output_folder import SIGNATURES
 from normdrop.experiments.report_facts import benchmark_section, settings_section
 from normdrop.experiments.report_layers import layers_section
 from normdrop.experiments.report_parts import Content, Pictures, figure, scroll_table, summary_of
@@ -39,7 +39,7 @@ def render_page(content: Content, pictures: Pictures) -> str:
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="generator" content="{MARK}">\n'
+        f"{SIGNATURES['.html']}\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>normdrop demo</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
@@ -122,8 +122,9 @@ def _accuracy_section(content: Content, pictures: Pictures) -> str:
         "<h2>After the last step</h2>\n"
         f"{scroll_table(f'<th>around each sigmoid</th>{head}', rows)}\n"
         '<p class="note">Median over the seeds on all test images, and below it lowest to '
-        f"highest where they differ. ± is the standard error √(p (1 − p) / n) of a share p of n = {test_images} test "
-        "images: about how far it would move with other test images, whatever the seeds.</p>"
+        "highest where they differ. ± is the standard error √(p (1 − p) / n) of a share p of "
+        f"n = {test_images} test images: about how far it would move with other "
+        "test images, whatever the seeds.</p>"
     )
 
 

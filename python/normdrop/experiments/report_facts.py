@@ -107,7 +107,7 @@ def settings_section(content: Content) -> str:
         '<p class="note">After section 4.1 of Ioffe and Szegedy, Batch Normalization (2015), '
         "at a smaller size. All numbers are in "
         '<a href="results.json">results.json</a> beside this page.</p>\n'
-        "<p>This command repeats the run; on the same machine with the same versions it gives "
-        "the same numbers, except those of time:</p>\n"
+        "<p>This command, given where the first one was, repeats the run; on the same machine "
+        "with the same versions it gives the same numbers, except those of time:</p>\n"
         f'<pre class="card"><code>{escape(content["command"])}</code></pre>'
     )
