@@ -26,6 +26,7 @@ from normdrop.cli import demo as command
 from normdrop.cli.main import build_parser, main
 from normdrop.experiments import figures, report
 from normdrop.experiments.canvas import THEMES
+from normdrop.experiments.data import IDX_FILES
 from normdrop.experiments.demo import file_names
 from normdrop.experiments.output_folder import claim
 from normdrop.experiments.sigmoid_depth import VARIANTS, Run, Settings
@@ -40,6 +41,7 @@ PICTURES = ["accuracy-10.png", "accuracy-3.png", "gradients-10.png", "percentile
             "percentiles-3.png", "shares-10.png"]  # fmt: skip
 NO_PICTURES = {name.removesuffix(".png"): {"light": b"", "dark": b""} for name in PICTURES}
 CONTROL = "nothing, larger weights"
+SEEN_PIXELS = 100  # of one exact colour: half a marker; none where another line covers it
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +148,16 @@ def test_the_page_does_not_claim_what_the_numbers_do_not_show(page, content):
     assert "does not show" in page_with(content, nothing=0.3, batch_norm=0.96)
     well = page_with(content, batch_norm=0.96)
     assert "from this initialisation (weights of standard deviation 0.1)" in well
-    assert "not with nothing around its sigmoids, and well with batch norm" in well
+    assert "not with nothing around the sigmoids, and well with batch norm" in well
     assert "sigmoids, and with batch norm" in page_with(content, batch_norm=0.88)
+
+
+def test_few_classes_are_not_mistaken_for_guessing(content):
+    for classes, plain in ((1, 1.0), (2, 0.97)):
+        few = copy.deepcopy(content)
+        few["settings"]["classes"] = classes
+        assert "does not show" in page_with(few, nothing=plain, batch_norm=1.0)
+    assert "not with nothing around the sigmoids" in page_with(few, nothing=0.55, batch_norm=0.97)
 
 
 def test_the_page_says_that_the_weights_decide_where_the_control_learns(content):
@@ -195,6 +205,13 @@ def test_a_sampling_error_stands_beside_each_accuracy(page, content):
     assert "standard error √(p (1 − p) / n)" in page and "n = 500 test images" in page
 
 
+def test_a_sampling_error_of_nothing_is_explained(page, content):
+    assert "gives 0, which is too little" not in page
+    sure = copy.deepcopy(content)
+    sure["results"]["summary"][0]["standard_error"] = 0.0
+    assert "gives 0, which is too little" in report.render_page(sure, NO_PICTURES)
+
+
 def test_accuracies_are_percentages_everywhere(content, tmp_path, capsys):
     assert main([*SMALL, "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr()
@@ -225,7 +242,7 @@ def test_every_curve_shows_where_all_lie_on_one_another(theme):
     panel = drawn[: drawn.shape[0] * 6 // 10]  # the legend is below
     for name, color in theme.series.items():
         found = np.abs(panel - to_rgb(color)).max(axis=2) < 1 / 255
-        assert np.count_nonzero(found) > 100, name
+        assert np.count_nonzero(found) > SEEN_PIXELS, name
 
 
 def test_the_axis_of_accuracies_is_in_percent(monkeypatch):
@@ -317,6 +334,14 @@ def test_wrong_data_is_one_line(tmp_path, capsys):
     assert main(["demo", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "train-images-idx3-ubyte is missing" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_file_is_one_line(tmp_path, capsys):
+    for name in IDX_FILES.values():
+        (tmp_path / name).write_bytes(b"\0\0\x08\xff" + 255 * b"\0\0\0\1" + b"\0")
+    assert main(["demo", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    path = tmp_path / "train-images-idx3-ubyte"
+    assert capsys.readouterr().err == (f"normdrop demo: {path}: must have 3 dimensions, got 255\n")
 
 
 def test_a_place_that_cannot_be_written_to_is_found_before_the_work(tmp_path, capsys):

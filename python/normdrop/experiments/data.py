@@ -112,6 +112,8 @@ def load_idx_folder(folder: Path) -> Dataset:
     paths = {key: _find(folder, name) for key, name in IDX_FILES.items()}
     train = _images_and_labels(paths["train_images"], paths["train_labels"])
     test = _images_and_labels(paths["test_images"], paths["test_labels"])
+    if len(train[1]) < 2:
+        raise DataError(paths["train_images"], "must hold 2 images or more, got 1")
     if train[0].shape[1] != test[0].shape[1]:
         raise DataError(
             paths["test_images"],

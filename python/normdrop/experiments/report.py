@@ -12,10 +12,9 @@ from normdrop.experiments.report_facts import benchmark_section, settings_sectio
 from normdrop.experiments.report_layers import layers_section
 from normdrop.experiments.report_parts import Content, Pictures, figure, scroll_table, summary_of
 from normdrop.experiments.sigmoid_depth import VARIANTS
-from normdrop.experiments.wording import counted, percent, spread
+from normdrop.experiments.wording import counted, has_learnt, is_guessing, percent, spread
 
-STARTED = 0.5  # an accuracy above this counts as learning
-LEARNT = 0.9  # and above this as learning well
+WELL = 0.9  # an accuracy above this counts as learning well
 
 
 def render_page(content: Content, pictures: Pictures) -> str:
@@ -49,7 +48,7 @@ def render_page(content: Content, pictures: Pictures) -> str:
 
 
 def _introduction(content: Content) -> str:
-    deepest = max(content["settings"]["depths"])
+    deepest, classes = max(content["settings"]["depths"]), content["settings"]["classes"]
     layers = f"{deepest} sigmoid layers"
     plain, larger, normed = (
         summary_of(content, deepest, variant)["median"]
@@ -59,10 +58,10 @@ def _introduction(content: Content) -> str:
         f'<div class="card {kind}"><strong>{percent(value)}</strong>'
         f"<span>{escape(text)}</span></div>"
         for kind, value, text in (
-            ("bad", plain, f"{layers}, nothing"),
-            ("good", normed, f"{layers}, batch norm"),
+            ("bad" if is_guessing(plain, classes) else "", plain, f"{layers}, nothing"),
+            ("good" if has_learnt(normed, classes) else "", normed, f"{layers}, batch norm"),
             ("", larger, f"{layers}, nothing, larger weights"),
-            ("", 1 / content["settings"]["classes"], "guessing"),
+            ("", 1 / classes, "guessing"),
         )
     )
     return (
@@ -85,15 +84,16 @@ def _verdict(plain: float, larger: float, normed: float, content: Content) -> st
         f"({escape(settings['dataset'])}, {settings['steps']} steps; test accuracy, "
         f"median over {counted(len(settings['seeds']), 'seed')}.)"
     )
-    if not (plain < 2 / settings["classes"] and normed > STARTED):
+    classes = settings["classes"]
+    if not (is_guessing(plain, classes) and has_learnt(normed, classes)):
         return (
             f"{start}, {percent(plain)} of the test images are recognised without batch norm and "
             f"{percent(normed)} with it; {control}, {percent(larger)}. This run, with these "
             f"settings, does not show the clear separation that the paper reports. {data}"
         )
-    well = "well " if normed > LEARNT else ""
-    said = f"{start}: not with nothing around its sigmoids, and {well}with batch norm."
-    if larger > STARTED:
+    well = "well " if normed > WELL else ""
+    said = f"{start}: not with nothing around the sigmoids, and {well}with batch norm."
+    if has_learnt(larger, classes):
         said += f" The depth alone is not to blame: {control}, it learns too."
     else:
         said += f" {control.capitalize()} it reaches {percent(larger)}."
@@ -114,6 +114,8 @@ def _accuracy_section(content: Content, pictures: Pictures) -> str:
         for variant in VARIANTS
     )
     test_images = content["settings"]["test_images"]
+    extremes = any(row["standard_error"] == 0.0 for row in content["results"]["summary"])
+    beyond = " Where all or none are right, this formula gives 0, which is too little."
     return (
         "<h2>Test accuracy</h2>\n<p>Lines are medians over the seeds, bands reach from the worst "
         "to the best. Networks of one seed start from equal weights, with “larger weights” from "
@@ -124,7 +126,7 @@ def _accuracy_section(content: Content, pictures: Pictures) -> str:
         '<p class="note">Median over the seeds on all test images, and below it lowest to '
         "highest where they differ. ± is the standard error √(p (1 − p) / n) of a share p of "
         f"n = {test_images} test images: about how far it would move with other "
-        "test images, whatever the seeds.</p>"
+        f"test images, whatever the seeds.{beyond if extremes else ''}</p>"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from normdrop.experiments.report_parts import Content, Pictures, figure, scroll_table, summary_of
 from normdrop.experiments.sigmoid_depth import VARIANTS
-from normdrop.experiments.wording import percent, scientific
+from normdrop.experiments.wording import is_guessing, percent, scientific
 
 LOST = 1e-3  # a share of the variance below this counts as lost
 FAR = 10.0  # a gradient smaller by this factor is worth a sentence
@@ -60,11 +60,11 @@ def layers_section(content: Content, pictures: Pictures) -> str:
     ) + figure(pictures[f"gradients-{depth}"], f"Gradient of the weights, {depth} hidden layers")
     return (
         f"<h2>What reaches layer {depth}, and what comes back</h2>\n"
-        "<p>The inputs of a layer's sigmoids differ from image to image and from unit to unit. "
-        "The share between images is what tells images apart; the rest is a pattern over the "
-        "units that all images have in common. Batch norm scales each unit over the images of a "
-        "batch, and so begins with a share near 1. Layer norm scales the units of one image, and "
-        "so keeps the common pattern. Both pictures are of the batch of the first "
+        "<p>The inputs of a layer's sigmoids vary from image to image and from unit to unit. The "
+        "share of this variance that lies between images is what tells them apart; the rest is a "
+        "pattern over the units that all images have in common. Batch norm scales each unit over "
+        "the images of a batch, and so begins with a share near 1. Layer norm scales the units of "
+        "one image, and so keeps the common pattern. Both pictures are of the batch of the first "
         f"step, {settings['batch_size']} images, and medians over the seeds; variants with "
         "dropout are left out, because its noise differs between images as well.</p>\n"
         f"<p>{_layer_norm(shown['layer norm'], shown['batch norm'], depth, content)} "
@@ -106,7 +106,7 @@ def _layer_norm(layer: Ends, batch: Ends, depth: int, content: Content) -> str:
             " The gradient that comes back to layer 1 is "
             f"1/{batch.gradient / layer.gradient:,.0f} of batch norm's."
         )
-    if layer.last < LOST and layer.trained < LOST and layer.accuracy < 2 / classes:
+    if layer.last < LOST and layer.trained < LOST and is_guessing(layer.accuracy, classes):
         said += (
             " To the last layer all images look alike, and training does not change that "
             f"(share {scientific(layer.trained)} at its end): layer norm ends at "

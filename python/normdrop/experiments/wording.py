@@ -1,4 +1,4 @@
-"""How numbers are written on the page, in the pictures and on the terminal."""
+"""How numbers are written, and what they allow to be said, on the page and on the terminal."""
 
 from __future__ import annotations
 
@@ -32,6 +32,24 @@ def standard_error(share: float, images: int) -> float:
     0.03
     """
     return math.sqrt(share * (1.0 - share) / images)
+
+
+def is_guessing(accuracy: float, classes: int) -> bool:
+    """Whether the page may say that a network has learnt nothing.
+
+    >>> is_guessing(0.12, 10), is_guessing(0.99, 2)
+    (True, False)
+    """
+    return accuracy < 1.0 / classes + 0.1
+
+
+def has_learnt(accuracy: float, classes: int) -> bool:
+    """Whether the page may say that a network learns: halfway from guessing to all right.
+
+    >>> has_learnt(0.6, 10), has_learnt(0.6, 2)
+    (True, False)
+    """
+    return accuracy > 0.5 + 0.5 / classes
 
 
 def counted(number: int, noun: str) -> str:
