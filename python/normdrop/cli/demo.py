@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from normdrop.experiments.wording import percent, printable, spread
 
 if TYPE_CHECKING:
     from normdrop.experiments.data import Dataset
@@ -24,15 +27,17 @@ def add_parser(subparsers: Any) -> None:
         "demo",
         help="train sigmoid networks with and without batch norm, and write a page about it",
         description="Train sigmoid networks of 3 and of 10 hidden layers on handwritten digits "
-        "with nothing, batch norm, layer norm, dropout, and batch norm with dropout, measure the "
-        "speed of the kernels here, and write a page with the results.",
+        "with nothing, batch norm, layer norm, dropout, and batch norm with dropout, and with "
+        "nothing from larger weights, measure the speed of the kernels here, and write a page with "
+        "the results.",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("normdrop-demo"),
         metavar="FOLDER",
-        help="where to write index.html, pictures and results.json (default: %(default)s)",
+        help="where to write index.html, pictures and results.json; files there that the demo "
+        "did not write are never touched (default: %(default)s)",
     )
     parser.add_argument(
         "--data",
@@ -69,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
         print("normdrop demo: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
     except (DataError, OSError) as error:
-        return _fail(str(error))
+        return _fail(printable(str(error)))
 
 
 def settings_from(args: argparse.Namespace) -> Settings:
@@ -82,20 +87,42 @@ def settings_from(args: argparse.Namespace) -> Settings:
     return settings._replace(steps=steps, seeds=tuple(range(args.seed, args.seed + count)))
 
 
+def command_of(args: argparse.Namespace) -> str:
+    """Write the command that repeats a run, with the numbers it took."""
+    import normdrop
+
+    settings = settings_from(args)
+    words = ["normdrop", "demo", "--seed", str(args.seed), "--seeds", str(len(settings.seeds))]
+    words += ["--steps", str(settings.steps)]
+    words += ["--quick"] if args.quick else []
+    words += ["--data", str(args.data)] if args.data is not None else []
+    backend = normdrop.show_config("dict")["backend"]
+    # Backends may round the last place differently, and training makes much of little.
+    chosen = "" if backend == normdrop.backends()[0] else f"NORMDROP_BACKEND={backend} "
+    return chosen + shlex.join(words)
+
+
 def _run(args: argparse.Namespace) -> int:
     from normdrop.cli.progress import make_progress
-    from normdrop.experiments.demo import run_demo
+    from normdrop.experiments.demo import file_names, run_demo
+    from normdrop.experiments.output_folder import claim
 
     settings = settings_from(args)
     dataset, split = _load(args)
     # Before the work, so that a place that cannot be written to is found out at once.
-    args.out.mkdir(parents=True, exist_ok=True)
+    claim(args.out, file_names(settings))
     with make_progress() as progress:
         content = run_demo(
-            dataset, split, settings, args.out, progress, with_benchmark=not args.quick
+            dataset,
+            split,
+            settings,
+            args.out,
+            progress,
+            command=command_of(args),
+            with_benchmark=not args.quick,
         )
     _show(content)
-    print(f"\nThe page: {(args.out / 'index.html').resolve()}")
+    print(f"\nThe page: {printable(str((args.out / 'index.html').resolve()))}")
     return 0
 
 
@@ -112,14 +139,19 @@ def _load(args: argparse.Namespace) -> tuple[Dataset, str]:
 def _show(content: dict[str, Any]) -> None:
     """Print the table of the page."""
     settings = content["settings"]
-    print(f"\nTest accuracy after {settings['steps']} steps: median (lowest to highest)")
-    print("".join(f"{text:>28}" for text in ("", *(f"{d} layers" for d in settings["depths"]))))
+    print(
+        f"\nTest accuracy after {settings['steps']} steps: median ± standard error of "
+        f"{settings['test_images']} test images (lowest to highest of the seeds)"
+    )
+    print(" " * 24 + "".join(f"{depth} layers".rjust(32) for depth in settings["depths"]))
     cells: dict[str, list[str]] = {}
     for row in content["results"]["summary"]:
-        cell = f"{row['median']:.3f} ({row['lowest']:.3f} to {row['highest']:.3f})"
-        cells.setdefault(row["variant"], []).append(cell)
+        middle = percent(row["median"], row["standard_error"])
+        lowest, highest = row["lowest"], row["highest"]
+        seeds = f" ({spread(lowest, highest)})" if lowest < highest else ""
+        cells.setdefault(row["variant"], []).append(middle + seeds)
     for variant, texts in cells.items():
-        print(f"{variant:<28}" + "".join(f"{text:>28}" for text in texts))
+        print(f"{variant:<24}" + "".join(f"{text:>32}" for text in texts))
 
 
 def _is_installed(module: str) -> bool:

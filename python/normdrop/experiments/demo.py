@@ -6,8 +6,9 @@ import importlib
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,11 +17,19 @@ import numpy as np
 
 import normdrop
 from normdrop.experiments import figures
+from normdrop.experiments.canvas import THEMES, Theme
 from normdrop.experiments.data import Dataset
-from normdrop.experiments.report import percent, render_page
-from normdrop.experiments.sigmoid_depth import VARIANTS, Run, Settings, train
+from normdrop.experiments.output_folder import MARK, write
+from normdrop.experiments.report import render_page
+from normdrop.experiments.sigmoid_depth import VARIANTS, Run, Settings, larger_scale, train
+from normdrop.experiments.wording import percent, standard_error
 
-FORMAT = 1
+FORMAT = 2
+UNITS = {
+    "accuracies and their standard errors": "shares of the images, from 0 to 1",
+    "shares_before, shares_after": "shares of a variance, from 0 to 1",
+    "gradients_before": "of the loss in nats",
+}
 PACKAGES = ("numpy", "scikit-learn", "matplotlib")
 
 
@@ -44,6 +53,7 @@ def run_demo(
     folder: Path,
     progress: Progress,
     *,
+    command: str,
     with_benchmark: bool = True,
 ) -> dict[str, Any]:
     """Train, draw, measure, and write ``index.html``, the PNGs and ``results.json``.
@@ -57,9 +67,11 @@ def run_demo(
     settings : Settings
         All else that decides the numbers.
     folder : Path
-        Where to write; it must exist. Nothing is written before all is done.
+        Where to write; it must be claimed. Nothing is written before all is done.
     progress : Progress
         Told about every step.
+    command : str
+        What repeats the run, for the report.
     with_benchmark : bool
         False leaves the benchmark out, and the report says so.
 
@@ -81,17 +93,19 @@ def run_demo(
         "run_seconds": [round(run.seconds, 3) for run in runs],
     }
     content = {
+        "program": MARK,  # first, where output_folder looks for it
         "format": FORMAT,
+        "command": command,
+        "units": UNITS,
         "settings": describe_settings(dataset, split, settings),
-        "results": describe_results(runs),
+        "results": describe_results(runs, len(dataset.test_labels)),
         "machine": describe_machine(),
-        "backend": normdrop.backends()[0],
+        "backend": normdrop.show_config("dict")["backend"],
         "versions": describe_versions(),
         "benchmark": benchmark,
         "timing": timing,
     }
-    pictures = draw(runs, settings)
-    write(folder, content, pictures)
+    write(folder, render(content, draw(runs, settings)))
     return content
 
 
@@ -157,23 +171,36 @@ def measure(progress: Progress) -> dict[str, Any]:
 def draw(runs: list[Run], settings: Settings) -> dict[str, dict[str, bytes]]:
     """Draw all pictures; by name, then by theme."""
     first_seed = {(run.depth, run.variant): run for run in runs if run.seed == settings.seeds[0]}
-    pictures: dict[str, dict[str, bytes]] = {}
+    deepest = max(settings.depths)
+    painters: dict[str, Callable[[Theme], bytes]] = {
+        f"shares-{deepest}": partial(figures.shares_figure, runs, deepest),
+        f"gradients-{deepest}": partial(figures.gradients_figure, runs, deepest),
+    }
     for depth in settings.depths:
-        without, with_norm = first_seed[depth, "nothing"], first_seed[depth, "batch norm"]
-        for theme_name, theme in figures.THEMES.items():
-            accuracy = figures.accuracy_figure(runs, depth, theme)
-            percentiles = figures.percentile_figure(without, with_norm, theme)
-            pictures.setdefault(f"accuracy-{depth}", {})[theme_name] = accuracy
-            pictures.setdefault(f"percentiles-{depth}", {})[theme_name] = percentiles
-    return pictures
+        pair = first_seed[depth, "nothing"], first_seed[depth, "batch norm"]
+        painters[f"accuracy-{depth}"] = partial(figures.accuracy_figure, runs, depth)
+        painters[f"percentiles-{depth}"] = partial(figures.percentile_figure, *pair)
+    return {
+        name: {theme_name: paint(theme) for theme_name, theme in THEMES.items()}
+        for name, paint in painters.items()
+    }
 
 
-def write(folder: Path, content: dict[str, Any], pictures: dict[str, dict[str, bytes]]) -> None:
-    """Write the PNGs (light), the JSON, and the page that holds all pictures itself."""
-    for name, themes in pictures.items():
-        (folder / f"{name}.png").write_bytes(themes["light"])
-    (folder / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    (folder / "index.html").write_text(render_page(content, pictures), encoding="utf-8")
+def file_names(settings: Settings) -> list[str]:
+    """List the files that a run writes, before there is anything to draw."""
+    deepest = max(settings.depths)
+    pictures = [f"shares-{deepest}", f"gradients-{deepest}"]
+    pictures += [f"{kind}-{d}" for d in settings.depths for kind in ("accuracy", "percentiles")]
+    return ["index.html", "results.json", *(f"{name}.png" for name in pictures)]
+
+
+def render(content: dict[str, Any], pictures: dict[str, dict[str, bytes]]) -> dict[str, bytes]:
+    """Make the PNGs (light), the JSON, and the page that holds all pictures itself."""
+    files = {f"{name}.png": themes["light"] for name, themes in pictures.items()}
+    files["results.json"] = (json.dumps(content, indent=1) + "\n").encode()
+    # A path on the command line may hold bytes that are no UTF-8.
+    files["index.html"] = render_page(content, pictures).encode("utf-8", "xmlcharrefreplace")
+    return files
 
 
 def describe_settings(dataset: Dataset, split: str, settings: Settings) -> dict[str, Any]:
@@ -188,21 +215,27 @@ def describe_settings(dataset: Dataset, split: str, settings: Settings) -> dict[
         "test_images": len(dataset.test_labels),
         "pixels": dataset.train_images.shape[1],
         "classes": dataset.classes,
+        "larger_weight_scales": [
+            larger_scale(inputs, settings.width)
+            for inputs in (dataset.train_images.shape[1], settings.width)
+        ],
         "threads": "training on one, BLAS included: the sums of BLAS depend on their number",
     }
 
 
-def describe_results(runs: list[Run]) -> dict[str, Any]:
+def describe_results(runs: list[Run], test_images: int) -> dict[str, Any]:
     """Gather the curves of every run, and median and range over the seeds; no times."""
     plain = [{k: v for k, v in run._asdict().items() if k != "seconds"} for run in runs]
     summary = []
     for depth, variant in dict.fromkeys((run.depth, run.variant) for run in runs):
         scores = [r.final_accuracy for r in runs if (r.depth, r.variant) == (depth, variant)]
+        median = float(np.median(scores))
         summary.append(
             {
                 "depth": depth,
                 "variant": variant,
-                "median": float(np.median(scores)),
+                "median": median,
+                "standard_error": standard_error(median, test_images),
                 "lowest": min(scores),
                 "highest": max(scores),
             }

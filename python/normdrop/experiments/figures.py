@@ -2,71 +2,41 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from normdrop.experiments.canvas import Theme, canvas, legend, name_line, png, title
 from normdrop.experiments.sigmoid_depth import VARIANTS, Run
+from normdrop.experiments.wording import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Drawn for a column some 370 CSS pixels wide (a phone): 5.2 inches make 10 points legible there.
-WIDTH_INCHES = 5.2
-DOTS_PER_INCH = 160
 
 # Percentiles closer together than this get one label, or their labels would overlap.
 SMALLEST_LABELLED_SPREAD = 0.8
+MARKERS_PER_CURVE = 6
+THIN = 2.0  # where no line covers another
 
 
-class Theme(NamedTuple):
-    """Colours of a page. The five series colours are Okabe and Ito's, safe for the colour-blind."""
+class Style(NamedTuple):
+    """How a line is told from the others without its colour."""
 
-    background: str
-    text: str
-    muted: str
-    grid: str
-    series: dict[str, str]
+    dashes: Any
+    marker: str
+    width: float
 
 
-LIGHT = Theme(
-    "#ffffff",
-    "#1c2330",
-    "#5b6575",
-    "#e3e7ed",
-    {
-        "nothing": "#4d4d4d",
-        "batch norm": "#0072b2",
-        "layer norm": "#009e73",
-        "dropout": "#d55e00",
-        "batch norm + dropout": "#b8528f",
-    },
-)
-DARK = Theme(
-    "#171c25",
-    "#e8ecf2",
-    "#a3adbd",
-    "#2d3542",
-    {
-        "nothing": "#b5b5b5",
-        "batch norm": "#56b4e9",
-        "layer norm": "#2fc79b",
-        "dropout": "#f0873a",
-        "batch norm + dropout": "#e08fc0",
-    },
-)
-THEMES = {"light": LIGHT, "dark": DARK}
-
-# Told apart without colour too: curves at chance level lie on one another.
-DASHES: dict[str, Any] = {
-    "nothing": "-",
-    "batch norm": "-",
-    "layer norm": (0, (6, 2)),
-    "dropout": (0, (1.5, 1.5)),
-    "batch norm + dropout": (0, (4, 1.5, 1, 1.5)),
+# Curves at chance level lie on one another: "nothing", drawn first, is wide enough to show on both
+# sides of the others, and the dashes and markers of these leave room for one another.
+STYLES = {
+    "nothing": Style("-", "", 6.0),
+    "nothing, larger weights": Style("-", "D", 1.6),
+    "batch norm": Style("-", "o", 2.0),
+    "layer norm": Style((0, (6, 2)), "s", 2.0),
+    "dropout": Style((0, (1.5, 1.5)), "^", 2.0),
+    "batch norm + dropout": Style((0, (4, 1.5, 1, 1.5)), "v", 2.0),
 }
 
 
@@ -87,37 +57,25 @@ def accuracy_figure(runs: Sequence[Run], depth: int, theme: Theme) -> bytes:
     bytes
         A PNG.
     """
-    figure, axes = _canvas(theme, height=3.9, panels=1)
-    plot = axes[0]
+    figure, (plot,) = canvas(theme, height=4.3, panels=1)
     for variant in VARIANTS:
-        chosen = [run for run in runs if (run.depth, run.variant) == (depth, variant.label)]
-        curves = np.array([run.accuracy for run in chosen])
+        chosen = _chosen(runs, depth, variant.label)
+        curves = 100.0 * np.array([run.accuracy for run in chosen])
         color, steps = theme.series[variant.label], chosen[0].steps
-        plot.fill_between(steps, curves.min(0), curves.max(0), color=color, alpha=0.16, linewidth=0)
-        plot.plot(
-            steps,
-            np.median(curves, axis=0),
-            color=color,
-            linestyle=DASHES[variant.label],
-            linewidth=2,
-            label=variant.label,
-        )
-    plot.set_ylim(0, 1)
+        plot.fill_between(steps, curves.min(0), curves.max(0), color=color, alpha=0.13, linewidth=0)
+        _line(plot, steps, np.median(curves, axis=0), variant.label, theme)
+    plot.set_ylim(0, 100)
     plot.set_xlim(0, max(runs[0].steps))
     plot.set_xlabel("training step", color=theme.muted)
-    plot.set_ylabel("test accuracy", color=theme.muted)
-    plain, normed = (median_accuracy(runs, depth, name) for name in ("nothing", "batch norm"))
-    _title(plot, f"{depth} hidden layers: batch norm {normed:.0%}, nothing {plain:.0%}", theme)
-    figure.legend(
-        *plot.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        labelcolor=theme.text,
-        handlelength=2.4,
-        columnspacing=1.2,
+    plot.set_ylabel("test accuracy (%)", color=theme.muted)
+    plain, larger, normed = (
+        percent(median_accuracy(runs, depth, name))
+        for name in ("nothing", "nothing, larger weights", "batch norm")
     )
-    return _png(figure)
+    said = f"with larger weights and nothing {larger}"
+    title(plot, f"{depth} hidden layers: batch norm {normed}, nothing {plain}", theme, said)
+    legend(figure, plot, theme)
+    return png(figure)
 
 
 def percentile_figure(without: Run, with_norm: Run, theme: Theme) -> bytes:
@@ -135,7 +93,7 @@ def percentile_figure(without: Run, with_norm: Run, theme: Theme) -> bytes:
     bytes
         A PNG.
     """
-    figure, axes = _canvas(theme, height=5.1, panels=2)
+    figure, axes = canvas(theme, height=5.1, panels=2)
     names = ("without batch norm", "with batch norm")
     for plot, run, name in zip(axes, (without, with_norm), names, strict=True):
         low, middle, high = np.array(run.percentiles).T
@@ -146,78 +104,107 @@ def percentile_figure(without: Run, with_norm: Run, theme: Theme) -> bytes:
         spread = high[-1] - low[-1]
         if spread > SMALLEST_LABELLED_SPREAD:
             for values, percentile in ((low, "15th"), (middle, "50th"), (high, "85th")):
-                _name_line(plot, run.steps[-1], values[-1], percentile, theme)
+                name_line(plot, run.steps[-1], values[-1], percentile, theme)
         else:
-            _name_line(plot, run.steps[-1], middle[-1], "all three", theme)
+            name_line(plot, run.steps[-1], middle[-1], "all three", theme)
         moved = middle.max() - middle.min()
         said = f"median moves over {moved:.1f}; 15th to 85th spans {spread:.1f} at the end"
-        _title(plot, f"{run.depth} hidden layers {name}", theme, said)
+        title(plot, f"{run.depth} hidden layers {name}", theme, said)
         plot.set_xlim(0, run.steps[-1])
     axes[1].set_xlabel("training step", color=theme.muted)
     figure.supylabel("input of the last hidden sigmoid", color=theme.muted, fontsize=10)
-    return _png(figure)
+    return png(figure)
+
+
+def shares_figure(runs: Sequence[Run], depth: int, theme: Theme) -> bytes:
+    """Draw, layer by layer, the share of the variance between images, before and after training.
+
+    Parameters
+    ----------
+    runs, depth, theme
+        As :func:`accuracy_figure` takes them.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    figure, axes = canvas(theme, height=5.6, panels=2)
+    _layers(axes[0], runs, depth, theme, lambda run: run.shares_before)
+    _layers(axes[1], runs, depth, theme, lambda run: run.shares_after)
+    title(axes[0], "Variance between images: before the first step", theme)
+    title(axes[1], f"After step {runs[0].steps[-1]}", theme)
+    axes[1].set_xlabel("hidden layer", color=theme.muted)
+    figure.supylabel("share of the variance", color=theme.muted, fontsize=10)
+    legend(figure, axes[0], theme)
+    return png(figure)
+
+
+def gradients_figure(runs: Sequence[Run], depth: int, theme: Theme) -> bytes:
+    """Draw, layer by layer, the size of the gradient of the weights before the first step.
+
+    Parameters
+    ----------
+    runs, depth, theme
+        As :func:`accuracy_figure` takes them.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    figure, (plot,) = canvas(theme, height=5.6, panels=1)
+    _layers(plot, runs, depth, theme, lambda run: run.gradients_before)
+    title(plot, "Gradient of the weights: before the first step", theme)
+    plot.set_xlabel("hidden layer", color=theme.muted)
+    plot.set_ylabel("root mean square", color=theme.muted)
+    legend(figure, plot, theme)
+    return png(figure)
 
 
 def median_accuracy(runs: Sequence[Run], depth: int, variant: str) -> float:
     """Take the median over the seeds of the final test accuracy."""
-    chosen = [run.final_accuracy for run in runs if (run.depth, run.variant) == (depth, variant)]
-    return float(np.median(chosen))
+    return float(np.median([run.final_accuracy for run in _chosen(runs, depth, variant)]))
 
 
-def _title(plot: Axes, text: str, theme: Theme, second_line: str = "") -> None:
-    pad = 20 if second_line else 7
-    plot.set_title(text, color=theme.text, fontsize=11, fontweight="bold", loc="left", pad=pad)
-    plot.annotate(
-        second_line,
-        (0, 1),
-        xytext=(0, 6),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=9,
-        color=theme.muted,
+def _chosen(runs: Sequence[Run], depth: int, variant: str) -> list[Run]:
+    return [run for run in runs if (run.depth, run.variant) == (depth, variant)]
+
+
+def _layers(
+    plot: Axes,
+    runs: Sequence[Run],
+    depth: int,
+    theme: Theme,
+    quantity: Callable[[Run], list[float]],
+) -> None:
+    """Draw a quantity of the hidden layers, median over the seeds, of all without dropout."""
+    for variant in VARIANTS:
+        if not variant.dropout:
+            curves = [quantity(run) for run in _chosen(runs, depth, variant.label)]
+            values = np.median(curves, axis=0)
+            values[values <= 0.0] = np.nan  # has no place on a logarithmic axis
+            layers = range(1, depth + 1)
+            _line(plot, layers, values, variant.label, theme, width=THIN)
+    plot.set_yscale("log")
+    plot.set_xticks(range(1, depth + 1))
+
+
+def _line(
+    plot: Axes, x: Sequence[int], y: Any, name: str, theme: Theme, width: float = 0.0
+) -> None:
+    """Draw a line whose markers lie where those of other variants do not, where there is room."""
+    style = STYLES[name]
+    every = max(1, len(x) // MARKERS_PER_CURVE)
+    offset = list(STYLES).index(name) * every // len(STYLES)
+    plot.plot(
+        x,
+        y,
+        color=theme.series[name],
+        linestyle=style.dashes,
+        linewidth=width or style.width,
+        marker=style.marker,
+        markersize=6,
+        markevery=(offset, every),
+        label=name,
     )
-
-
-def _name_line(plot: Axes, step: int, value: float, name: str, theme: Theme) -> None:
-    plot.annotate(
-        name,
-        (step, value),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=9,
-        color=theme.muted,
-        annotation_clip=False,
-    )
-
-
-def _canvas(theme: Theme, *, height: float, panels: int) -> tuple[Figure, list[Axes]]:
-    """Make a figure outside pyplot, so that no window system and no global state take part."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(
-        figsize=(WIDTH_INCHES, height),
-        dpi=DOTS_PER_INCH,
-        facecolor=theme.background,
-        layout="constrained",
-    )
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(panels, 1, sharex=True, sharey=True, squeeze=False)[:, 0])
-    for plot in axes:
-        plot.set_facecolor(theme.background)
-        plot.grid(color=theme.grid, linewidth=0.8)
-        plot.set_axisbelow(True)
-        plot.tick_params(colors=theme.muted, labelsize=9.5, length=0)
-        for spine in plot.spines.values():
-            spine.set_visible(False)
-    return figure, axes
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # No software tag: equal pictures are equal files.
-    figure.savefig(
-        buffer, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None}
-    )
-    return buffer.getvalue()

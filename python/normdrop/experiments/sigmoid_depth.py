@@ -1,13 +1,15 @@
 """Sigmoid networks of 3 and of 10 hidden layers, with and without normalisation.
 
 After section 4.1 of Ioffe and Szegedy (2015), at a size that trains in seconds: the test accuracy
-against the step, and the percentiles of one input to the last hidden sigmoid over time.
+against the step, the percentiles of one input to the last hidden sigmoid over time, and how much
+of the difference between images reaches each layer. A control starts from larger weights.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from normdrop.experiments.network import (
     accuracy,
     softmax_cross_entropy,
 )
+from normdrop.experiments.reach import Reach, measure_reach
 from normdrop.layers import BatchNorm, Dropout, Layer, LayerNorm
 
 PERCENTILES = (15, 50, 85)
@@ -29,6 +32,8 @@ PERCENTILES = (15, 50, 85)
 
 class Variant(NamedTuple):
     """What stands around each sigmoid: a norm before it, dropout after it.
+
+    The control has neither, and starts from larger weights.
 
     Attributes
     ----------
@@ -38,15 +43,19 @@ class Variant(NamedTuple):
         Normalisation of the sigmoid's input.
     dropout : bool
         Whether the sigmoid's output is dropped.
+    larger_weights : bool
+        Whether hidden layers start at :func:`larger_scale` in place of ``weight_scale``.
     """
 
     label: str
     norm: str
     dropout: bool
+    larger_weights: bool = False
 
 
 VARIANTS = (
     Variant("nothing", "", False),
+    Variant("nothing, larger weights", "", False, larger_weights=True),
     Variant("batch norm", "batch", False),
     Variant("layer norm", "layer", False),
     Variant("dropout", "", True),
@@ -66,7 +75,7 @@ class Settings(NamedTuple):
     batch_size, steps, learning_rate, momentum
         Of stochastic gradient descent.
     weight_scale : float
-        Standard deviation of the initial weights.
+        Standard deviation of the initial weights, except in the control's hidden layers.
     dropout : float
         Probability of dropping a unit.
     seeds : tuple of int
@@ -111,6 +120,12 @@ class Run(NamedTuple):
         15th, 50th and 85th percentile then, over test images, of one input to the last sigmoid.
     final_accuracy : float
         On all test images, after the last step.
+    shares_before, shares_after : list of float
+        Of each hidden layer, before the first step and after the last: how much of the variance
+        of the sigmoids' inputs lies between images. Empty with dropout, whose noise differs
+        between images as well.
+    gradients_before : list of float
+        Root mean square of the gradient of each hidden layer's weights, before the first step.
     seconds : float
         How long it took.
     """
@@ -122,7 +137,22 @@ class Run(NamedTuple):
     accuracy: list[float]
     percentiles: list[list[float]]
     final_accuracy: float
+    shares_before: list[float]
+    shares_after: list[float]
+    gradients_before: list[float]
     seconds: float
+
+
+def larger_scale(inputs: int, outputs: int) -> float:
+    """Compute a standard deviation of weights with which a sigmoid passes differences on.
+
+    That of Glorot and Bengio (2010) keeps variances where the slope is 1; a sigmoid has 1/4 at 0,
+    so it is taken 4 times.
+
+    >>> larger_scale(100, 100)
+    0.4
+    """
+    return 4.0 * math.sqrt(2.0 / (inputs + outputs))
 
 
 def build_network(
@@ -141,7 +171,8 @@ def build_network(
     settings : Settings
         Width, scale of the weights and probability of dropping.
     seed : int
-        Variants with equal seeds start from equal weights.
+        Variants with equal seeds start from equal weights; the control's are the same draws,
+        scaled.
     """
     rng = np.random.default_rng([seed, 0])
     scale = settings.weight_scale
@@ -150,7 +181,8 @@ def build_network(
         inputs = pixels if index == 0 else settings.width
         # A batch norm takes a bias before it out again.
         bias = variant.norm != "batch"
-        layers.append(Linear(inputs, settings.width, rng, scale=scale, bias=bias))
+        hidden_scale = larger_scale(inputs, settings.width) if variant.larger_weights else scale
+        layers.append(Linear(inputs, settings.width, rng, scale=hidden_scale, bias=bias))
         if variant.norm == "batch":
             layers.append(BatchNorm(settings.width))
         elif variant.norm == "layer":
@@ -186,10 +218,13 @@ def train(
     pixels = dataset.train_images.shape[1]
     network = build_network(pixels, dataset.classes, depth, variant, settings, seed)
     optimiser = MomentumSGD(network, settings.learning_rate, settings.momentum)
-    supply = batches(dataset, settings.batch_size, np.random.default_rng([seed, 2]))
+    supply = _supply(dataset, settings, seed)
     shown = dataset.test_images[: settings.curve_images]
     labels = dataset.test_labels[: settings.curve_images]
-    run = Run(depth, variant.label, seed, [], [], [], 0.0, 0.0)
+    # A network of its own, because the measurement touches the running statistics.
+    untrained = build_network(pixels, dataset.classes, depth, variant, settings, seed)
+    before = _reach(untrained, dataset, variant, settings, seed)
+    run = Run(depth, variant.label, seed, [], [], [], 0.0, before.shares, [], before.gradients, 0.0)
     looks = set(evaluation_steps(settings))
     for step in range(settings.steps + 1):
         if step in looks:
@@ -201,7 +236,26 @@ def train(
             train_step(network, optimiser, *next(supply))
             on_step()
     final = accuracy(network(dataset.test_images, training=False), dataset.test_labels)
-    return run._replace(final_accuracy=final, seconds=time.perf_counter() - started)
+    return run._replace(
+        final_accuracy=final,
+        shares_after=_reach(network, dataset, variant, settings, seed).shares,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _supply(
+    dataset: Dataset, settings: Settings, seed: int
+) -> Iterator[tuple[Images, npt.NDArray[np.int64]]]:
+    return batches(dataset, settings.batch_size, np.random.default_rng([seed, 2]))
+
+
+def _reach(
+    network: Sequential, dataset: Dataset, variant: Variant, settings: Settings, seed: int
+) -> Reach:
+    """Measure with the batch of the first step."""
+    if variant.dropout:
+        return Reach([], [])
+    return measure_reach(network, *next(_supply(dataset, settings, seed)))
 
 
 def train_step(
