@@ -120,6 +120,7 @@ py::object cuda_config() {
   return result;
 }
 
+// What does not depend on the environment.
 py::dict config() {
   py::dict result;
   py::list built;
@@ -137,10 +138,7 @@ py::dict config() {
   result["cuda"] = cuda_config();
   result["add_cuda"] = find_backend("cuda") == nullptr ? py::object(py::str(add_cuda_command))
                                                        : py::object(py::none());
-  result["pool_limit_bytes"] = output_pool::limit();
   result["pool_idle_bytes"] = output_pool::idle_bytes();
-  result["threads"] = cpu::thread_count();
-  result["backend"] = active_backend().name;
   return result;
 }
 
@@ -242,12 +240,14 @@ void bind_runtime(py::module_& module) {
   module.attr("smallest_pooled_bytes") = output_pool::smallest_bytes;
   module.def("backends", &backends);
   module.def("backend_token", [](py::handle name) { return backend_token(name_argument(name)); });
+  module.def("active_backend", [] { return active_backend().name; });
   module.def("process_backend", [] { return process_default().name; });
   module.def("set_process_backend", [](py::handle name) {
     process_backend.store(&require_backend("use_backend: name", name_argument(name)));
   });
   module.def("get_num_threads", &cpu::thread_count);
   module.def("set_num_threads", &set_num_threads);
+  module.def("pool_limit", &output_pool::limit);
   module.def("set_pool_limit", &set_pool_limit);
   module.def("release_pool", [] {
     output_pool::release_idle();
