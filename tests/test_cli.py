@@ -45,7 +45,7 @@ def test_wrong_arguments_are_explained(arguments, capsys):
     assert "usage: normdrop" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["info", "bench", "demo"])
+@pytest.mark.parametrize("command", ["info", "bench", "compare", "demo"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
@@ -225,6 +225,11 @@ def test_a_backend_that_is_not_built_is_a_bad_environment():
     found = run("info", NORMDROP_BACKEND=absent[0])
     assert found.returncode == 3 and len(found.stderr.splitlines()) == 1
     assert f"NORMDROP_BACKEND: backend '{absent[0]}' " in found.stderr
+
+
+def test_comparing_files_needs_no_settings(tmp_path):
+    found = run("compare", str(tmp_path), str(tmp_path), NORMDROP_BACKEND="nonsense")
+    assert found.returncode == 2 and "Is a directory" in found.stderr
 
 
 @pytest.mark.parametrize(

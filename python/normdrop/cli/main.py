@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import normdrop
-from normdrop.cli import bench, demo, info
+from normdrop.cli import bench, compare, demo, info
 from normdrop.cli.ending import (
     BAD_ENVIRONMENT,
     FAILURE,
@@ -20,9 +20,9 @@ from normdrop.cli.ending import (
 )
 from normdrop.runtime import read_settings
 
-COMMANDS = (info, bench, demo)
-# They tell of the faults themselves.
-WITHOUT_SETTINGS = ("info",)
+COMMANDS = (info, bench, compare, demo)
+# They compute nothing, or tell of the faults themselves.
+WITHOUT_SETTINGS = ("info", "compare")
 
 
 def build_parser() -> argparse.ArgumentParser:
