@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from normdrop.benchmark.results import Cell, Report, Row
+from normdrop.benchmark.results import VARIANTS, Cell, Report, Row
 
 LEGEND = (
     "time, GB/s: median, fresh outputs; GB/s counts the fewest bytes a call must move. "
@@ -63,7 +64,7 @@ def _percent(share: float | None) -> str:
 
 
 def _ours(row: Row) -> tuple[str, ...]:
-    fresh, out, kept = (row.variants[name] for name in ("fresh", "out", "kept"))
+    fresh, out, kept = (row.variants[name] for name in VARIANTS)
     return (
         format_seconds(fresh.median),
         _percent(fresh.spread),
@@ -124,16 +125,27 @@ def describe(report: Report) -> list[str]:
 def notes(report: Report) -> list[str]:
     """List everything that was asked for and not measured, with the reason."""
     lines = [f"{name}: {reason}" for name, reason in report.unavailable.items()]
-    lines += [f"{name}: skipped, {reason}" for name, reason in report.skipped.items()]
+    lines += _skipped(report)
     causes: dict[tuple[str, str], list[str]] = {}
     for row in report.rows:
         for name, cell in row.peers.items():
             if cell.missing is not None and name not in report.unavailable:
                 causes.setdefault((name, cell.missing), []).append(row.case)
     for (name, why), cases in causes.items():
-        which = ", ".join(cases) if len(cases) <= _MOST_CASES_NAMED else f"{len(cases)} cases"
-        lines.append(f"{name}: {why}: {which}")
+        lines.append(f"{name}: {why}: {_named(cases)}")
     return lines
+
+
+def _skipped(report: Report) -> list[str]:
+    """List cases that were not measured, those with the same reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in report.skipped.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [f"{_named(cases)}: skipped, {reason}" for reason, cases in by_reason.items()]
+
+
+def _named(cases: Sequence[str]) -> str:
+    return ", ".join(cases) if len(cases) <= _MOST_CASES_NAMED else f"{len(cases)} cases"
 
 
 def render_plain(report: Report) -> str:
@@ -184,6 +196,11 @@ def render_markdown(report: Report) -> str:
         text += ["", PEER_LEGEND + " Bold: the peer is faster, beyond the spread."]
     text += ["", *(f"- {line}" for line in [*describe(report), *notes(report)])]
     return "\n".join(text) + "\n"
+
+
+def save_markdown(report: Report, path: Path) -> None:
+    """Write the Markdown table into a file."""
+    path.write_text(render_markdown(report), encoding="utf-8")
 
 
 def _markdown_line(texts: Sequence[str]) -> str:
