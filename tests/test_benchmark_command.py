@@ -77,12 +77,14 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (("--json", "/no/such/folder/x.json"), "there is no folder /no/such/folder"),
         (("--json", __file__ + "/x.json"), "Not a directory"),
         (("--json", "x" * 300), "File name too long"),
+        (("--json", "/proc/x.json"), "--json: /proc/x.json: "),
     ],
 )
 def test_wrong_arguments_are_refused_before_measuring(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in refusal(capsys, *arguments)
+    line = refusal(capsys, *arguments)
+    assert message in line and "no folder /proc" not in line
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_a_peer_that_is_named_and_not_installed_is_an_error(
         ("torch_compile,torch", "torch is not installed: pip install torch"),
         (
             "numpy,onnxruntime",
-            "onnxruntime and onnx are not installed: pip install onnxruntime onnx",
+            "onnxruntime, onnx are not installed: pip install onnxruntime onnx",
         ),
     ):
         line = refusal(capsys, "--against", against)

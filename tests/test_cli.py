@@ -218,6 +218,13 @@ def test_info_shows_all_faults_as_text():
         assert f"{variable} must be" in found.stderr
 
 
+@pytest.mark.parametrize("variable", BAD_VARIABLES)
+def test_a_variable_that_is_no_text_is_named(variable):
+    found = run("info", **{variable: "\udcff"})  # the byte 0xff
+    assert found.returncode == 3
+    assert found.stderr == (f"normdrop info: {variable} must be text in UTF-8, got '\\udcff'\n")
+
+
 def test_a_backend_that_is_not_built_is_a_bad_environment():
     absent = [name for name in ("cuda", "cuda-emulated") if name not in normdrop.backends()]
     if not absent:

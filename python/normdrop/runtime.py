@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import importlib
+import os
 import platform
 import threading
 import weakref
@@ -199,16 +200,19 @@ def read_settings() -> tuple[dict[str, Any], dict[str, Exception]]:
         By the names of `show_config`. A setting that a bad variable leaves unknown is None, and
         its exception is in ``faults``.
     """
-    questions: dict[str, Callable[[], Any]] = {
-        "threads": _core.get_num_threads,
-        "backend": _core.active_backend,
-        "pool_limit_bytes": _core.pool_limit,
+    questions: dict[str, tuple[str, Callable[[], Any]]] = {
+        "threads": ("NORMDROP_NUM_THREADS", _core.get_num_threads),
+        "backend": ("NORMDROP_BACKEND", _core.active_backend),
+        "pool_limit_bytes": ("NORMDROP_POOL_BYTES", _core.pool_limit),
     }
     settings: dict[str, Any] = dict.fromkeys(questions)
     faults: dict[str, Exception] = {}
-    for name, ask in questions.items():
+    for name, (variable, ask) in questions.items():
         try:
             settings[name] = ask()
+        except UnicodeDecodeError:  # of the message, which quotes the variable
+            value = ascii(os.environ.get(variable))
+            faults[name] = ValueError(f"{variable} must be text in UTF-8, got {value}")
         except (ValueError, RuntimeError) as fault:
             faults[name] = fault
     return settings, faults

@@ -144,7 +144,7 @@ def _require_installed(names: list[str]) -> None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise CommandError(
-            f"--against {','.join(names)}: {' and '.join(missing)} {verb} not installed: "
+            f"--against {','.join(names)}: {', '.join(missing)} {verb} not installed: "
             f"pip install {' '.join(missing)}",
             WRONG_ARGUMENTS,
         )

@@ -34,12 +34,9 @@ def check_outputs(args: argparse.Namespace) -> None:
     for option, path in asked.items():
         try:
             _try_to_write(path)
-        except FileNotFoundError as error:
-            fault = f"there is no folder {path.absolute().parent}"
-            raise CommandError(f"--{option}: {path}: {fault}", WRONG_ARGUMENTS) from error
         except OSError as error:
-            fault = f"{path}: {error.strerror}"
-            raise CommandError(f"--{option}: {fault}", WRONG_ARGUMENTS) from error
+            fault = _fault(path, error)
+            raise CommandError(f"--{option}: {path}: {fault}", WRONG_ARGUMENTS) from error
     for option, path in asked.items():
         for other in OPTIONS[: OPTIONS.index(option)]:
             if other in asked and asked[other].resolve() == path.resolve():
@@ -50,6 +47,14 @@ def check_outputs(args: argparse.Namespace) -> None:
 
 def _asked(args: argparse.Namespace) -> dict[str, Path]:
     return {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+
+
+def _fault(path: Path, error: OSError) -> str:
+    """Tell why a file cannot be written; for a missing folder, which of the two is not there."""
+    parent = path.absolute().parent
+    if isinstance(error, FileNotFoundError) and not os.path.lexists(parent):
+        return f"there is no folder {parent}"
+    return error.strerror or str(error)
 
 
 def _try_to_write(path: Path) -> None:
