@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from normdrop.benchmark import (
+    CASES,
     Cell,
     Report,
     Row,
@@ -134,6 +135,25 @@ def test_terminal_table_with_rich() -> None:
     stream = io.StringIO()
     print_rich(make_report(), console_module.Console(file=stream, width=200))
     assert "2.00 (inf)" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+def test_a_terminal_of_any_width_shows_whole_names_and_figures(width: int) -> None:
+    console_module = pytest.importorskip("rich.console")
+    from normdrop.benchmark.report import print_rich
+
+    report = make_report([8e-4, 8.8e-4, 7.2e-4])
+    name = max((case.name for case in CASES), key=len)
+    report.rows[:] = [replace(report.rows[0], case=name)]
+    stream = io.StringIO()
+    print_rich(report, console_module.Console(file=stream, width=width))
+    tables = stream.getvalue().partition("time, GB/s")[0]
+    lines = tables.splitlines()
+    words = [line.replace("│", " ").split() for line in lines]
+    assert sum(name in found for found in words) == 2  # once in each table
+    for figure in ("1.00 ms", "4.00 ms", "100 %", "*0.80 (inf)"):
+        assert any(figure in line for line in lines)
+    assert max(map(len, lines)) <= width
 
 
 def test_plot_is_a_png(tmp_path: Path) -> None:

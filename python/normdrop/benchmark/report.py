@@ -168,17 +168,20 @@ def _legend(report: Report) -> str:
 
 
 def _align(table: Table) -> str:
-    lines = [table.columns, *table.rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    widths = _widths(table)
     aligned = [
         "  ".join(
             text.ljust(width) if i == 0 else text.rjust(width)
             for i, (text, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
-        for line in lines
+        for line in (table.columns, *table.rows)
     ]
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([table.title, aligned[0], rule, *aligned[1:]])
+
+
+def _widths(table: Table) -> list[int]:
+    return [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
 
 
 def render_markdown(report: Report) -> str:
@@ -214,21 +217,41 @@ def _markdown_cell(cell: Cell | None) -> str:
 
 def print_rich(report: Report, console: Any) -> None:
     """Print both tables on a terminal, with colours; ``console`` is a ``rich.console.Console``."""
-    rich_table: Any = importlib.import_module("rich.table")
     rich_text: Any = importlib.import_module("rich.text")
     for line in describe(report):
         console.print(rich_text.Text(line, style="dim"))
     for table in _tables(report):
-        view = rich_table.Table(title=table.title, title_justify="left", header_style="bold")
-        for index, column in enumerate(table.columns):
-            justify = "left" if index == 0 else "right"
-            view.add_column(column, justify=justify, no_wrap=index > 0, overflow="fold")
-        for row in table.rows:
-            view.add_row(*(rich_text.Text(text, style=_colour(text)) for text in row))
-        console.print(view)
+        framed = sum(width + len("│  ") for width in _widths(table)) + len("│")
+        (_print_framed if framed <= console.width else _print_narrow)(table, console)
     console.print(rich_text.Text(_legend(report), style="dim"))
     for line in notes(report):
         console.print(rich_text.Text(f"not measured: {line}", style="yellow"))
+
+
+def _print_framed(table: Table, console: Any) -> None:
+    rich_table: Any = importlib.import_module("rich.table")
+    rich_text: Any = importlib.import_module("rich.text")
+    view = rich_table.Table(title=table.title, title_justify="left", header_style="bold")
+    for index, column in enumerate(table.columns):
+        view.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in table.rows:
+        view.add_row(*(rich_text.Text(text, style=_colour(text)) for text in row))
+    console.print(view)
+
+
+def _print_narrow(table: Table, console: Any) -> None:
+    """Print every case in lines of its own: a column for the names would be too narrow to read."""
+    rich_columns: Any = importlib.import_module("rich.columns")
+    rich_padding: Any = importlib.import_module("rich.padding")
+    rich_text: Any = importlib.import_module("rich.text")
+    console.print(rich_text.Text(table.title, style="italic"))
+    for name, *values in table.rows:
+        console.print(rich_text.Text(name, style="bold"))
+        labelled = [
+            rich_text.Text.assemble((f"{column} ", "dim"), (text, _colour(text)))
+            for column, text in zip(table.columns[1:], values, strict=True)
+        ]
+        console.print(rich_padding.Padding(rich_columns.Columns(labelled, (0, 2)), (0, 0, 0, 2)))
 
 
 def _colour(text: str) -> str:
