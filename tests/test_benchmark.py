@@ -364,8 +364,10 @@ def test_ctrl_c_hands_over_the_finished_cases() -> None:
 
 def test_our_own_failure_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NORMDROP_POOL_BYTES", "many")
-    with pytest.raises(MeasuringFailed, match="NORMDROP_POOL_BYTES must be a number of bytes"):
+    with pytest.raises(MeasuringFailed, match="NORMDROP_POOL_BYTES must be a number of bytes") as e:
         run([TINY], [], Settings(1, rounds=1, seconds=0.001))
+    assert e.value.report is not None and e.value.report.rows == []
+    assert e.value.report.skipped == {TINY.name: "the run failed"}
 
 
 def test_cases_beyond_the_memory_or_the_time_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

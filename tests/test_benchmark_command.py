@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from normdrop import benchmark
-from normdrop.benchmark import Interrupted, Report, select_cases
+from normdrop.benchmark import Interrupted, Report, Row, select_cases
+from normdrop.benchmark.case_run import CaseRun
 from normdrop.cli import bench
 from normdrop.cli.main import main
 from test_benchmark_report import make_report
@@ -322,6 +323,27 @@ def test_ctrl_c_before_the_first_case_writes_nothing(
     assert capsys.readouterr().err == (
         "normdrop bench: interrupted; no case is finished: no results\n"
     )
+
+
+def test_a_failure_in_the_middle_keeps_the_finished_cases(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure = CaseRun.measure
+
+    def measure_one(self: CaseRun, against: list[str]) -> Row:
+        if self.case.name != TINY:
+            self.workers.running["normdrop"]._process.kill()
+        return measure(self, against)
+
+    monkeypatch.setattr(CaseRun, "measure", measure_one)
+    path = tmp_path / "a.json"
+    arguments = [TINY, "4096x1024", "--quick", "--against", "none", "--json", str(path)]
+    assert run_command(*arguments) == 1
+    shown = capsys.readouterr()
+    assert "the process ended with status -9; 1 of 3 cases are finished\n" in shown.err
+    report = Report.load(path)
+    assert [row.case for row in report.rows] == [TINY] and report.interrupted
+    assert TINY in shown.out and "skipped, the run failed" in shown.out
 
 
 def children(process: int) -> set[int]:

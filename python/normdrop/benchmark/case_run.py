@@ -9,7 +9,7 @@ from typing import Any
 from normdrop.benchmark import machine
 from normdrop.benchmark.cases import NORMS_AT_INFERENCE_ONLY, Case
 from normdrop.benchmark.peers import OURS
-from normdrop.benchmark.results import VARIANTS, Cell, Row, compare_cells
+from normdrop.benchmark.results import VARIANTS, Cell, Report, Row, compare_cells
 from normdrop.benchmark.session import WorkerFailure, Workers
 from normdrop.benchmark.timing import Samples, summarise
 
@@ -18,7 +18,12 @@ _MOST_SAMPLES_PER_ROUND = 9
 
 
 class MeasuringFailed(RuntimeError):
-    """Our own library could not be measured; the text says why."""
+    """Our own library could not be measured; the text says why.
+
+    ``report`` holds the cases that were finished, where a run had begun.
+    """
+
+    report: Report | None = None
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ class Report:
     findings : dict
         What a run found beside times, in plain types: checks, targets, host times.
     interrupted : bool
-        Whether Ctrl-C ended the run; ``rows`` then hold the cases that were finished.
+        Whether Ctrl-C or a failure ended the run; ``rows`` are the cases finished by then.
     """
 
     date: str

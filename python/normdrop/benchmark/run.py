@@ -98,13 +98,16 @@ def run(
     Interrupted
         After Ctrl-C: a `KeyboardInterrupt` whose ``report`` holds the finished cases.
     MeasuringFailed
-        Where this package itself could not be measured.
+        Where this package itself could not be measured; likewise with a ``report``.
     """
     running = _Run(cases, against, settings, progress or (lambda done, total, text: None))
     try:
         running.measure()
     except KeyboardInterrupt as interruption:
-        raise Interrupted(running.report(interrupted=True)) from interruption
+        raise Interrupted(running.report("the run was interrupted")) from interruption
+    except MeasuringFailed as failure:
+        failure.report = running.report("the run failed")
+        raise
     return running.report()
 
 
@@ -139,13 +142,13 @@ class _Run:
                 self.rows.append(CaseRun(case, workers, self.settings).measure(self.against))
             self.tell(len(self.cases), len(self.cases), "done")
 
-    def report(self, *, interrupted: bool = False) -> Report:
-        """Put together what was found; an interrupted run skipped all further cases."""
+    def report(self, end: str | None = None) -> Report:
+        """Put together what was found; for the reason ``end``, all further cases were skipped."""
         skipped = dict(self.skipped)
-        if interrupted:
+        if end is not None:
             known = {*skipped, *(row.case for row in self.rows)}
             left = (case.name for case in self.cases if case.name not in known)
-            skipped.update(dict.fromkeys(left, "the run was interrupted"))
+            skipped.update(dict.fromkeys(left, end))
         missing = {name: missing_packages(name) for name in self.against}
         absent = {name: f"{found[0]} is not installed" for name, found in missing.items() if found}
         return Report(
@@ -157,7 +160,7 @@ class _Run:
             rows=self.rows,
             unavailable={**self.workers.unavailable, **absent},
             skipped=skipped,
-            interrupted=interrupted,
+            interrupted=end is not None,
         )
 
 

@@ -83,27 +83,32 @@ def _measure(
     from normdrop.benchmark import Interrupted, MeasuringFailed, run
 
     rich = _use_rich(args.plain)
+    end: CommandError | None = None
     try:
         with _progress(rich) as progress:
             report = run(cases, against, settings, progress)
     except Interrupted as interruption:
-        report = interruption.report
-        _tell_interruption(len(report.rows), len(cases))
-        if not report.rows:
-            return INTERRUPTED
+        report, end = interruption.report, CommandError("interrupted", INTERRUPTED)
     except MeasuringFailed as error:
-        raise _command_error(error, FAILURE) from error
+        end = _command_error(error, FAILURE)
+        if error.report is None:
+            raise end from error
+        report = error.report
+    if end is not None:
+        print(f"normdrop bench: {end}; {_finished(report, len(cases))}", file=sys.stderr)
+        if not report.rows:
+            return end.status
     # Files first: whoever reads standard output may have seen enough of it.
     all_written = save_outputs(args, report)
     _show(report, rich)
-    if report.interrupted:
-        return INTERRUPTED
+    if end is not None:
+        return end.status
     return 0 if all_written else FAILURE
 
 
-def _tell_interruption(done: int, total: int) -> None:
-    what = f"{done} of {total} cases are finished" if done else "no case is finished: no results"
-    print(f"normdrop bench: interrupted; {what}", file=sys.stderr)
+def _finished(report: Report, total: int) -> str:
+    done = len(report.rows)
+    return f"{done} of {total} cases are finished" if done else "no case is finished: no results"
 
 
 def _threads(text: str) -> int:
