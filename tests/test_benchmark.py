@@ -17,6 +17,8 @@ from normdrop.benchmark import (
     OPS,
     PEER_NAMES,
     Case,
+    Interrupted,
+    MeasuringFailed,
     Report,
     Settings,
     accuracy,
@@ -299,9 +301,8 @@ def test_an_exception_ends_all_workers() -> None:
 
 @pytest.mark.parametrize("name", ["torch", "jax", "onnxruntime"])
 def test_installed_peers_agree_with_the_reference(name: str) -> None:
-    package = peers.missing_package(name)
-    if package is not None:
-        pytest.skip(f"{package} is not installed")
+    if missing := peers.missing_packages(name):
+        pytest.skip(f"{missing[0]} is not installed")
     with Workers() as workers:
         workers.start([name], 1)
         assert workers.unavailable == {}
@@ -341,6 +342,32 @@ def test_a_peer_that_is_not_installed_is_reported(monkeypatch: pytest.MonkeyPatc
     report = run([TINY], ["jax"], Settings(1, rounds=1, seconds=0.001))
     assert report.unavailable == {"jax": "no_such_package is not installed"}
     assert report.rows[0].peers["jax"].samples is None
+
+
+def test_ctrl_c_hands_over_the_finished_cases() -> None:
+    cases = select_cases(["layer_norm-forward"])[:3]
+
+    def interrupt(done: int, total: int, text: str) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(cases, ["numpy"], Settings(1, rounds=1, seconds=0.001), interrupt)
+    assert isinstance(caught.value, Interrupted)
+    report = caught.value.report
+    assert [row.case for row in report.rows] == [cases[0].name]
+    assert report.rows[0].peers["numpy"].ratio is not None
+    assert report.skipped == {case.name: "the run was interrupted" for case in cases[1:]}
+    assert report.interrupted and report.to_dict()["interrupted"] is True
+    assert Report.from_dict(json.loads(report.to_json())) == report
+
+
+def test_our_own_failure_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORMDROP_POOL_BYTES", "many")
+    with pytest.raises(MeasuringFailed, match="NORMDROP_POOL_BYTES must be a number of bytes") as e:
+        run([TINY], [], Settings(1, rounds=1, seconds=0.001))
+    assert e.value.report is not None and e.value.report.rows == []
+    assert e.value.report.skipped == {TINY.name: "the run failed"}
 
 
 def test_cases_beyond_the_memory_or_the_time_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,38 +1,29 @@
-"""Reports of the measuring part, the ``bench`` command and compare.py."""
+"""Reports of the measuring part: figures, JSON, tables and the plot."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from normdrop.benchmark import (
+    CASES,
     Cell,
     Report,
     Row,
     render_markdown,
     render_plain,
-    select_cases,
     timing,
 )
 from normdrop.benchmark.machine import describe_machine
 from normdrop.benchmark.report import notes
 from normdrop.benchmark.results import compare_cells
 from normdrop.benchmark.timing import Samples
-from normdrop.cli import bench
-
-ROOT = Path(__file__).resolve().parent.parent
-TINY = "layer_norm-forward-4x16"
 
 # ---- reports ----
 
@@ -130,6 +121,13 @@ def test_notes_name_a_common_reason_once() -> None:
     assert matching == ["torch: OutOfMemory: no: layer_norm-forward-128x768, another"]
 
 
+def test_many_skipped_cases_with_one_reason_are_one_line() -> None:
+    left = {f"case {index}": "the run was interrupted" for index in range(20)}
+    report = replace(make_report(), skipped={**left, "one": "needs more memory"})
+    assert "20 cases: skipped, the run was interrupted" in notes(report)
+    assert "one: skipped, needs more memory" in notes(report)
+
+
 def test_terminal_table_with_rich() -> None:
     console_module = pytest.importorskip("rich.console")
     from normdrop.benchmark.report import print_rich
@@ -137,6 +135,25 @@ def test_terminal_table_with_rich() -> None:
     stream = io.StringIO()
     print_rich(make_report(), console_module.Console(file=stream, width=200))
     assert "2.00 (inf)" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+def test_a_terminal_of_any_width_shows_whole_names_and_figures(width: int) -> None:
+    console_module = pytest.importorskip("rich.console")
+    from normdrop.benchmark.report import print_rich
+
+    report = make_report([8e-4, 8.8e-4, 7.2e-4])
+    name = max((case.name for case in CASES), key=len)
+    report.rows[:] = [replace(report.rows[0], case=name)]
+    stream = io.StringIO()
+    print_rich(report, console_module.Console(file=stream, width=width))
+    tables = stream.getvalue().partition("time, GB/s")[0]
+    lines = tables.splitlines()
+    words = [line.replace("│", " ").split() for line in lines]
+    assert sum(name in found for found in words) == 2  # once in each table
+    for figure in ("1.00 ms", "4.00 ms", "100 %", "*0.80 (inf)"):
+        assert any(figure in line for line in lines)
+    assert max(map(len, lines)) <= width
 
 
 def test_plot_is_a_png(tmp_path: Path) -> None:
@@ -147,112 +164,12 @@ def test_plot_is_a_png(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-# ---- command line and compare.py ----
+def test_plot_has_the_format_of_its_ending_and_the_name_it_was_given(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from normdrop.benchmark.plot import plot_format, save_plot
 
-
-def run_command(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    bench.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["bench", *arguments])
-    status: int = args.func(args)
-    return status
-
-
-def test_command_lists_cases(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("dropout", "--list") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(select_cases(["dropout"]))
-    assert "no mask stored" in lines[0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("softmax",), "no case fits 'softmax'"),
-        (("--against", "tensorflow"), "got 'tensorflow'"),
-        (("--json", "/no/such/folder/x.json"), "there is no folder /no/such/folder"),
-    ],
-)
-def test_command_refuses_before_measuring(
-    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(*arguments) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_command_measures_and_writes_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = ["--json", str(tmp_path / "a.json"), "--markdown", str(tmp_path / "a.md")]
-    arguments = [TINY, "--quick", "--against", "numpy", "--threads", "1", "--plain", *files]
-    assert run_command(*arguments) == 0
-    captured = capsys.readouterr()
-    assert TINY in captured.out
-    assert f"[0/1] {TINY}" in captured.err
-    assert Report.load(tmp_path / "a.json").peer_names == ["numpy"]
-    assert (tmp_path / "a.md").read_text().startswith("| case |")
-
-
-def load_compare() -> ModuleType:
-    path = ROOT / "bench" / "compare.py"
-    spec = importlib.util.spec_from_file_location("bench_compare", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def slower(report: Report, factor: float) -> Report:
-    """The same report with our times multiplied."""
-    row = report.rows[0]
-    variants = {
-        name: samples([factor * second for second in found.rounds])
-        for name, found in row.variants.items()
-    }
-    return replace(report, rows=[replace(row, variants=variants)])
-
-
-def test_compare_marks_changes_beyond_the_spread(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    compare = load_compare()
-    first, second = tmp_path / "first.json", tmp_path / "second.json"
-    report = make_report()
-    report.save(first)
-    for factor, mark, status in (
-        (1.0, "", 0),
-        (1.04, "", 0),
-        (2.0, "SLOWER", 1),
-        (0.5, "faster", 0),
-    ):
-        slower(report, factor).save(second)
-        assert compare.main([str(first), str(second), "--fail-below", "0.99"]) == status
-        line = capsys.readouterr().out.splitlines()[1]
-        assert f"{1 / factor:.3f}" in line
-        assert line.endswith(mark or "%")
-    assert compare.main([str(first), str(second), "--variant", "out", "--variant", "kept"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 3
-
-
-def test_compare_tells_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    compare = load_compare()
-    first, second = tmp_path / "first.json", tmp_path / "second.json"
-    report = make_report()
-    report.save(first)
-    other = replace(report.rows[0], case="another case")
-    replace(report, rows=[other], settings={**report.settings, "threads": 1}).save(second)
-    assert compare.main([str(first), str(second)]) == 0
-    text = capsys.readouterr().out
-    assert "differs: threads: 2 -> 1" in text
-    assert "in one file only: another case" in text
-
-
-def test_compare_runs_alone_and_refuses_other_files(tmp_path: Path) -> None:
-    path = tmp_path / "other.json"
-    path.write_text("{}")
-    command = [sys.executable, str(ROOT / "bench" / "compare.py"), str(path), str(path)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert "this is no results file of format 1" in ended.stderr
+    save_plot(make_report(), tmp_path / "plot")
+    assert [path.name for path in tmp_path.iterdir()] == ["plot"]
+    assert plot_format(tmp_path / "a.SVG") == "svg"
+    with pytest.raises(ValueError, match=r"a\.docx: the ending must be one of .*png.*got 'docx'"):
+        plot_format(tmp_path / "a.docx")

@@ -131,6 +131,7 @@ int get_num_threads() {
   return cpu::thread_count();
 }
 
+// What does not depend on the environment.
 py::dict config() {
   py::dict result;
   py::list built;
@@ -148,10 +149,7 @@ py::dict config() {
   result["cuda"] = cuda_config();
   result["add_cuda"] = find_backend("cuda") == nullptr ? py::object(py::str(add_cuda_command))
                                                        : py::object(py::none());
-  result["pool_limit_bytes"] = output_pool::limit();
   result["pool_idle_bytes"] = output_pool::idle_bytes();
-  result["threads"] = get_num_threads();
-  result["backend"] = active_backend().name;
   return result;
 }
 
@@ -227,7 +225,7 @@ int threads_of_context() {
 
 const Backend& fastest_on_host() {
   for (const Backend& backend : built_backends()) {
-    if (backend.usable() && backend.device == nullptr) return backend;
+    if (backend.device == nullptr && backend.usable()) return backend;
   }
   throw std::runtime_error("no backend of this build runs on this machine");
 }
@@ -268,6 +266,7 @@ void bind_runtime(py::module_& module) {
   module.attr("smallest_pooled_bytes") = output_pool::smallest_bytes;
   module.def("backends", &backends);
   module.def("backend_token", [](py::handle name) { return backend_token(name_argument(name)); });
+  module.def("active_backend", [] { return active_backend().name; });
   module.def("process_backend", [] { return process_default().name; });
   module.def("set_process_backend", [](py::handle name) {
     process_backend.store(&require_backend("use_backend: name", name_argument(name)));
@@ -276,6 +275,7 @@ void bind_runtime(py::module_& module) {
   module.def("checked_thread_count",
              [](py::handle count) { return require_thread_count("num_threads", count); });
   module.def("set_num_threads", &set_num_threads);
+  module.def("pool_limit", &output_pool::limit);
   module.def("set_pool_limit", &set_pool_limit);
   module.def("release_pool", [] {
     output_pool::release_idle();

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextvars
+import importlib
+import os
 import platform
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Literal, overload
 
@@ -201,29 +203,78 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """
     if mode not in ("stdout", "dict"):
         raise ValueError(f"show_config: mode must be 'stdout' or 'dict', got {mode!r}")
+    config, faults = read_config()
+    for fault in faults.values():
+        raise fault
+    if mode == "dict":
+        return config
+    print(render_config(config))
+    return None
+
+
+def read_config() -> tuple[dict[str, Any], dict[str, Exception]]:
+    """Return what `show_config` does, and the faults that `read_settings` finds."""
     core = _core.config()
+    settings, faults = read_settings()
     config = {
         "version": __version__,
         "python": platform.python_version(),
+        "numpy": _version("numpy"),
+        "ml_dtypes": _version("ml_dtypes"),
         "machine": platform.machine(),
         "compiler": core["compiler"],
         "build_type": core["build_type"],
         "openmp": core["openmp"],
-        "threads": core["threads"],
-        "backend": core["backend"],
+        "threads": settings["threads"],
+        "backend": settings["backend"],
         "backends_usable": backends(),
         "backends_built": core["backends_built"],
         "backends_unusable": core["backends_unusable"],
-        "pool_limit_bytes": core["pool_limit_bytes"],
+        "pool_limit_bytes": settings["pool_limit_bytes"],
         "pool_idle_bytes": core["pool_idle_bytes"],
         "cuda": core["cuda"],
         "add_cuda": core["add_cuda"],
     }
-    if mode == "dict":
-        return config
-    for key, text in _lines(config):
-        print(f"{key:18} {text}")
-    return None
+    return config, faults
+
+
+def read_settings() -> tuple[dict[str, Any], dict[str, Exception]]:
+    """Ask for what the environment may decide, however wrong it is.
+
+    Returns
+    -------
+    settings, faults : dict
+        By the names of `show_config`. A setting that a bad variable leaves unknown is None, and
+        its exception is in ``faults``.
+    """
+    questions: dict[str, tuple[str, Callable[[], Any]]] = {
+        "threads": ("NORMDROP_NUM_THREADS", _core.get_num_threads),
+        "backend": ("NORMDROP_BACKEND", _core.active_backend),
+        "pool_limit_bytes": ("NORMDROP_POOL_BYTES", _core.pool_limit),
+    }
+    settings: dict[str, Any] = dict.fromkeys(questions)
+    faults: dict[str, Exception] = {}
+    for name, (variable, ask) in questions.items():
+        try:
+            settings[name] = ask()
+        except UnicodeDecodeError:  # of the message, which quotes the variable
+            value = ascii(os.environ.get(variable))
+            faults[name] = ValueError(f"{variable} must be text in UTF-8, got {value}")
+        except (ValueError, RuntimeError) as fault:
+            faults[name] = fault
+    return settings, faults
+
+
+def render_config(config: dict[str, Any]) -> str:
+    """Write a line for every entry."""
+    return "\n".join(f"{key:18} {text}" for key, text in _lines(config))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return str(importlib.import_module(package).__version__)
+    except ImportError:
+        return None
 
 
 def _lines(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -253,4 +304,4 @@ def _plain(value: object) -> str:
         return "; ".join(f"{name}: {reason}" for name, reason in value.items()) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return "unknown" if value is None else str(value)

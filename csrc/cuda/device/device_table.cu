@@ -8,6 +8,7 @@
 
 #include "cuda/device/errors.h"
 #include "cuda/device/launch.h"
+#include "cuda/device/unusable.h"
 #include "ops/device.h"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -35,19 +36,23 @@ int device_count() {
   return count;
 }
 
+runtime::Versions versions() {
+  runtime::Versions found{};
+  if (cudaDriverGetVersion(&found.driver) != cudaSuccess) found.driver = 0;
+  if (cudaRuntimeGetVersion(&found.runtime) != cudaSuccess) found.runtime = CUDART_VERSION;
+  return found;
+}
+
 std::string unusable_reason() {
   int count = 0;
   const cudaError_t code = count_devices(count);
   if (count > 0) return "";
   if (code == cudaSuccess || code == cudaErrorNoDevice) return "there is no CUDA device";
+  if (code == cudaErrorInsufficientDriver) return runtime::why_driver_is_insufficient(versions());
   return std::string("no CUDA device can be used: ") + cudaGetErrorString(code);
 }
 
-std::string driver_version() {
-  int version = 0;  // 13000 for 13.0
-  if (cudaDriverGetVersion(&version) != cudaSuccess || version == 0) return "";
-  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
-}
+std::string driver_version() { return runtime::version_text(versions().driver); }
 
 int current_device() {
   int device = 0;

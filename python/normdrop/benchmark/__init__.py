@@ -7,10 +7,11 @@ from `select_cases` and peers by name.
 
 from __future__ import annotations
 
+from normdrop.benchmark.case_run import MeasuringFailed, Settings
 from normdrop.benchmark.cases import CASES, OPS, PEER_NAMES, Case, select_cases
 from normdrop.benchmark.report import render_markdown, render_plain
 from normdrop.benchmark.results import Cell, Report, Row
-from normdrop.benchmark.run import Settings, default_threads, installed_peers, run, run_quick
+from normdrop.benchmark.run import Interrupted, default_threads, installed_peers, run, run_quick
 
 __all__ = [
     "CASES",
@@ -18,6 +19,8 @@ __all__ = [
     "PEER_NAMES",
     "Case",
     "Cell",
+    "Interrupted",
+    "MeasuringFailed",
     "Report",
     "Row",
     "Settings",

@@ -22,6 +22,24 @@ _VARIANT_LABELS = {"fresh": "fresh outputs", "out": "out=", "kept": "results kep
 _GROUP_HEIGHT = 0.8
 
 
+def plot_format(path: Path) -> str:
+    """Return what a file's ending asks for, ``png`` without one.
+
+    Raises
+    ------
+    ValueError
+        Where matplotlib cannot write it.
+    ModuleNotFoundError
+        Where matplotlib is not installed.
+    """
+    bases: Any = importlib.import_module("matplotlib.backend_bases")
+    known = sorted(bases.FigureCanvasBase.get_supported_filetypes())
+    wanted = path.suffix[1:].lower() or "png"
+    if wanted not in known:
+        raise ValueError(f"{path}: the ending must be one of {', '.join(known)}, got {wanted!r}")
+    return wanted
+
+
 def save_plot(report: Report, path: Path) -> None:
     """Draw a report into a PNG (or whatever the file's ending says).
 
@@ -49,7 +67,7 @@ def save_plot(report: Report, path: Path) -> None:
     ratio_axes.set_yticks(range(len(labels)), labels, fontsize=8)
     ratio_axes.set_ylim(len(labels) - 0.4, -0.6)
     figure.suptitle(_title(report), fontsize=11)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, format=plot_format(path))
 
 
 def _title(report: Report) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from normdrop.benchmark.results import Cell, Report, Row
+from normdrop.benchmark.results import VARIANTS, Cell, Report, Row
 
 LEGEND = (
     "time, GB/s: median, fresh outputs; GB/s counts the fewest bytes a call must move. "
@@ -63,7 +64,7 @@ def _percent(share: float | None) -> str:
 
 
 def _ours(row: Row) -> tuple[str, ...]:
-    fresh, out, kept = (row.variants[name] for name in ("fresh", "out", "kept"))
+    fresh, out, kept = (row.variants[name] for name in VARIANTS)
     return (
         format_seconds(fresh.median),
         _percent(fresh.spread),
@@ -124,16 +125,27 @@ def describe(report: Report) -> list[str]:
 def notes(report: Report) -> list[str]:
     """List everything that was asked for and not measured, with the reason."""
     lines = [f"{name}: {reason}" for name, reason in report.unavailable.items()]
-    lines += [f"{name}: skipped, {reason}" for name, reason in report.skipped.items()]
+    lines += _skipped(report)
     causes: dict[tuple[str, str], list[str]] = {}
     for row in report.rows:
         for name, cell in row.peers.items():
             if cell.missing is not None and name not in report.unavailable:
                 causes.setdefault((name, cell.missing), []).append(row.case)
     for (name, why), cases in causes.items():
-        which = ", ".join(cases) if len(cases) <= _MOST_CASES_NAMED else f"{len(cases)} cases"
-        lines.append(f"{name}: {why}: {which}")
+        lines.append(f"{name}: {why}: {_named(cases)}")
     return lines
+
+
+def _skipped(report: Report) -> list[str]:
+    """List cases that were not measured, those with the same reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in report.skipped.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [f"{_named(cases)}: skipped, {reason}" for reason, cases in by_reason.items()]
+
+
+def _named(cases: Sequence[str]) -> str:
+    return ", ".join(cases) if len(cases) <= _MOST_CASES_NAMED else f"{len(cases)} cases"
 
 
 def render_plain(report: Report) -> str:
@@ -156,17 +168,20 @@ def _legend(report: Report) -> str:
 
 
 def _align(table: Table) -> str:
-    lines = [table.columns, *table.rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    widths = _widths(table)
     aligned = [
         "  ".join(
             text.ljust(width) if i == 0 else text.rjust(width)
             for i, (text, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
-        for line in lines
+        for line in (table.columns, *table.rows)
     ]
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([table.title, aligned[0], rule, *aligned[1:]])
+
+
+def _widths(table: Table) -> list[int]:
+    return [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
 
 
 def render_markdown(report: Report) -> str:
@@ -186,6 +201,11 @@ def render_markdown(report: Report) -> str:
     return "\n".join(text) + "\n"
 
 
+def save_markdown(report: Report, path: Path) -> None:
+    """Write the Markdown table into a file."""
+    path.write_text(render_markdown(report), encoding="utf-8")
+
+
 def _markdown_line(texts: Sequence[str]) -> str:
     return "| " + " | ".join(texts) + " |"
 
@@ -197,21 +217,41 @@ def _markdown_cell(cell: Cell | None) -> str:
 
 def print_rich(report: Report, console: Any) -> None:
     """Print both tables on a terminal, with colours; ``console`` is a ``rich.console.Console``."""
-    rich_table: Any = importlib.import_module("rich.table")
     rich_text: Any = importlib.import_module("rich.text")
     for line in describe(report):
         console.print(rich_text.Text(line, style="dim"))
     for table in _tables(report):
-        view = rich_table.Table(title=table.title, title_justify="left", header_style="bold")
-        for index, column in enumerate(table.columns):
-            justify = "left" if index == 0 else "right"
-            view.add_column(column, justify=justify, no_wrap=index > 0, overflow="fold")
-        for row in table.rows:
-            view.add_row(*(rich_text.Text(text, style=_colour(text)) for text in row))
-        console.print(view)
+        framed = sum(width + len("│  ") for width in _widths(table)) + len("│")
+        (_print_framed if framed <= console.width else _print_narrow)(table, console)
     console.print(rich_text.Text(_legend(report), style="dim"))
     for line in notes(report):
         console.print(rich_text.Text(f"not measured: {line}", style="yellow"))
+
+
+def _print_framed(table: Table, console: Any) -> None:
+    rich_table: Any = importlib.import_module("rich.table")
+    rich_text: Any = importlib.import_module("rich.text")
+    view = rich_table.Table(title=table.title, title_justify="left", header_style="bold")
+    for index, column in enumerate(table.columns):
+        view.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in table.rows:
+        view.add_row(*(rich_text.Text(text, style=_colour(text)) for text in row))
+    console.print(view)
+
+
+def _print_narrow(table: Table, console: Any) -> None:
+    """Print every case in lines of its own: a column for the names would be too narrow to read."""
+    rich_columns: Any = importlib.import_module("rich.columns")
+    rich_padding: Any = importlib.import_module("rich.padding")
+    rich_text: Any = importlib.import_module("rich.text")
+    console.print(rich_text.Text(table.title, style="italic"))
+    for name, *values in table.rows:
+        console.print(rich_text.Text(name, style="bold"))
+        labelled = [
+            rich_text.Text.assemble((f"{column} ", "dim"), (text, _colour(text)))
+            for column, text in zip(table.columns[1:], values, strict=True)
+        ]
+        console.print(rich_padding.Padding(rich_columns.Columns(labelled, (0, 2)), (0, 0, 0, 2)))
 
 
 def _colour(text: str) -> str:

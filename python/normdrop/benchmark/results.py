@@ -10,6 +10,7 @@ from typing import Any
 from normdrop.benchmark.timing import Samples, quartiles
 
 FORMAT = 1
+VARIANTS = ("fresh", "out", "kept")  # of ours: how results come into memory, see `Row`
 # A peer ahead of us by more than this is a loss; less is noise on any shared machine.
 LOSS_RATIO = 0.97
 
@@ -177,6 +178,8 @@ class Report:
         Cases that were not measured, with the reason.
     findings : dict
         What a run found beside times, in plain types: checks, targets, host times.
+    interrupted : bool
+        Whether Ctrl-C or a failure ended the run; ``rows`` are the cases finished by then.
     """
 
     date: str
@@ -188,6 +191,7 @@ class Report:
     unavailable: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     findings: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
 
     @property
     def peer_names(self) -> list[str]:
@@ -211,14 +215,18 @@ class Report:
         kept["rows"] = [Row.from_dict(row) for row in kept["rows"]]
         return cls(**kept)
 
+    def to_json(self) -> str:
+        """Return the text of the JSON file."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
     def save(self, path: Path) -> None:
         """Write the JSON file."""
-        path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        path.write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Report:
         """Read a JSON file."""
-        return cls.from_dict(json.loads(path.read_text()))
+        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _encode_float(value: float | None) -> float | str | None:

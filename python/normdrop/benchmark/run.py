@@ -4,48 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
 import normdrop
 from normdrop.benchmark import machine
-from normdrop.benchmark.cases import NORMS_AT_INFERENCE_ONLY, PEER_NAMES, Case, select_cases
-from normdrop.benchmark.peers import OURS, missing_package
-from normdrop.benchmark.results import Cell, Report, Row, compare_cells
-from normdrop.benchmark.session import WorkerFailure, Workers
-from normdrop.benchmark.timing import Samples, summarise
+from normdrop.benchmark.case_run import CaseRun, MeasuringFailed, Settings
+from normdrop.benchmark.cases import PEER_NAMES, Case, select_cases
+from normdrop.benchmark.peers import OURS, missing_packages
+from normdrop.benchmark.results import Report, Row
+from normdrop.benchmark.session import Workers
 
 Progress = Callable[[int, int, str], None]
 
-_COPIES = ("copy_plain", "copy_streaming")
-_VARIANTS = ("fresh", "out", "kept")
-_MOST_SAMPLES_PER_ROUND = 9
 # Arrays alive in one worker at the worst moment: inputs, outputs and NumPy's temporaries.
 _ARRAYS_PER_WORKER = 5
 _SHARE_OF_MEMORY = 0.7
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long to measure.
-
-    Attributes
-    ----------
-    threads : int
-        For every library.
-    rounds : int
-        Turns that every library takes on every case.
-    seconds : float
-        Aimed at per library and case; a round takes at least one sample, however long.
-    longest_seconds : float or None
-        Begin no further case after so many seconds.
-    """
-
-    threads: int
-    rounds: int = 9
-    seconds: float = 1.0
-    longest_seconds: float | None = None
 
 
 QUICK_ROUNDS = 7
@@ -55,6 +30,14 @@ _LONGEST_QUICK_SECONDS = 25.0
 _QUICK_PEERS = ("numpy", "torch", "jax", "onnxruntime")
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run; ``report`` holds the cases that were finished by then."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("bench: interrupted")
+        self.report = report
+
+
 def default_threads() -> int:
     """Count the threads that the package uses here."""
     return int(normdrop.get_num_threads())
@@ -62,7 +45,7 @@ def default_threads() -> int:
 
 def installed_peers(wanted: Sequence[str] = PEER_NAMES) -> list[str]:
     """Return those of the wanted peers whose packages are installed."""
-    return [name for name in wanted if missing_package(name) is None]
+    return [name for name in wanted if not missing_packages(name)]
 
 
 def run_quick(progress: Progress | None = None) -> Report:
@@ -109,42 +92,76 @@ def run(
         Threads and time.
     progress : callable, optional
         Called as ``progress(done, total, text)`` before every case and at the end.
+
+    Raises
+    ------
+    Interrupted
+        After Ctrl-C: a `KeyboardInterrupt` whose ``report`` holds the finished cases.
+    MeasuringFailed
+        Where this package itself could not be measured; likewise with a ``report``.
     """
-    tell = progress or (lambda done, total, text: None)
-    began = time.monotonic()
-    # Before the first worker starts: the load average tells whether others are at work here.
-    description = machine.describe_machine()
-    rows: list[Row] = []
-    skipped: dict[str, str] = {}
-    installed = installed_peers(against)
-    with Workers() as workers:
-        tell(0, len(cases), "loading " + ", ".join((OURS, *installed)))
-        workers.start([OURS, *installed], settings.threads)
-        if OURS in workers.unavailable:
-            raise RuntimeError(f"bench: the worker failed: {workers.unavailable[OURS]}")
-        for index, case in enumerate(cases):
-            reason = _reason_to_skip(case, len(workers.running), settings, began)
-            if reason is not None:
-                skipped[case.name] = reason
-                continue
-            tell(index, len(cases), case.name)
-            rows.append(_CaseRun(case, workers, settings).measure(against))
-        tell(len(cases), len(cases), "done")
-        unavailable, versions = dict(workers.unavailable), dict(workers.versions)
-    for name in against:
-        package = missing_package(name)
-        if package is not None:
-            unavailable[name] = f"{package} is not installed"
-    return Report(
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        commit=machine.describe_commit(),
-        machine=description,
-        versions={**machine.describe_versions(), **versions},
-        settings={**asdict(settings), **_build()},
-        rows=rows,
-        unavailable=unavailable,
-        skipped=skipped,
-    )
+    running = _Run(cases, against, settings, progress or (lambda done, total, text: None))
+    try:
+        running.measure()
+    except KeyboardInterrupt as interruption:
+        raise Interrupted(running.report("the run was interrupted")) from interruption
+    except MeasuringFailed as failure:
+        failure.report = running.report("the run failed")
+        raise
+    return running.report()
+
+
+class _Run:
+    """A run and what it found until now."""
+
+    def __init__(
+        self, cases: Sequence[Case], against: Sequence[str], settings: Settings, tell: Progress
+    ) -> None:
+        self.cases, self.against, self.settings, self.tell = cases, against, settings, tell
+        self.began = time.monotonic()
+        # Before the first worker starts: the load average tells whether others are at work here.
+        self.machine = machine.describe_machine()
+        self.workers = Workers()
+        self.rows: list[Row] = []
+        self.skipped: dict[str, str] = {}
+
+    def measure(self) -> None:
+        """Measure one case after the other; leaving by an exception ends the workers at once."""
+        installed = [OURS, *installed_peers(self.against)]
+        with self.workers as workers:
+            self.tell(0, len(self.cases), "loading " + ", ".join(installed))
+            workers.start(installed, self.settings.threads)
+            if OURS in workers.unavailable:
+                raise MeasuringFailed(f"bench: the worker failed: {workers.unavailable[OURS]}")
+            for index, case in enumerate(self.cases):
+                reason = _reason_to_skip(case, len(workers.running), self.settings, self.began)
+                if reason is not None:
+                    self.skipped[case.name] = reason
+                    continue
+                self.tell(index, len(self.cases), case.name)
+                self.rows.append(CaseRun(case, workers, self.settings).measure(self.against))
+            self.tell(len(self.cases), len(self.cases), "done")
+
+    def report(self, end: str | None = None) -> Report:
+        """Put together what was found; for the reason ``end``, all further cases were skipped."""
+        skipped = dict(self.skipped)
+        if end is not None:
+            known = {*skipped, *(row.case for row in self.rows)}
+            left = (case.name for case in self.cases if case.name not in known)
+            skipped.update(dict.fromkeys(left, end))
+        missing = {name: missing_packages(name) for name in self.against}
+        absent = {name: f"{found[0]} is not installed" for name, found in missing.items() if found}
+        return Report(
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            commit=machine.describe_commit(),
+            machine=self.machine,
+            versions={**machine.describe_versions(), **self.workers.versions},
+            settings={**asdict(self.settings), **_build()},
+            rows=self.rows,
+            unavailable={**self.workers.unavailable, **absent},
+            skipped=skipped,
+            interrupted=end is not None,
+        )
 
 
 def _build() -> dict[str, Any]:
@@ -162,114 +179,3 @@ def _reason_to_skip(case: Case, workers: int, settings: Settings, began: float) 
     if needed > _SHARE_OF_MEMORY * available:
         return f"needs {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are available"
     return None
-
-
-class _CaseRun:
-    """One case in all workers."""
-
-    def __init__(self, case: Case, workers: Workers, settings: Settings) -> None:
-        self.case = case
-        self.workers = workers
-        self.settings = settings
-        self.missing: dict[str, str] = {}
-        self.prepared: dict[str, dict[str, Any]] = {}
-
-    def measure(self, against: Sequence[str]) -> Row:
-        """Prepare the case everywhere, take all rounds, let go of it."""
-        self._prepare()
-        turns = self._turns()
-        seconds: dict[tuple[str, str], list[list[float]]] = {turn: [] for turn in turns}
-        for index in range(self.settings.rounds):
-            # Every other round backwards, so that nobody always follows the same neighbour.
-            for turn in turns if index % 2 == 0 else turns[::-1]:
-                self._take_turn(turn, seconds)
-        for name in list(self.prepared):
-            self._ask(name, "release")
-        return self._row(seconds, against)
-
-    def _prepare(self) -> None:
-        for name in list(self.workers.running):
-            if name != OURS and name not in self.case.peers:
-                self.missing[name] = NORMS_AT_INFERENCE_ONLY
-                continue
-            answer = self._ask(name, "prepare", case=self.case.name)
-            if answer is not None:
-                self.prepared[name] = answer
-
-    def _turns(self) -> list[tuple[str, str]]:
-        """(library, variant) in the order of an even round."""
-        ours = [*_VARIANTS, *(_COPIES if self.case.measures_bandwidth else ())]
-        peers = [(name, "fresh") for name in self.prepared if name != OURS]
-        return [*((OURS, variant) for variant in ours), *peers]
-
-    def _take_turn(
-        self, turn: tuple[str, str], seconds: dict[tuple[str, str], list[list[float]]]
-    ) -> None:
-        name, variant = turn
-        if name in self.missing:
-            return
-        prepared = self.prepared[name]
-        one_sample = prepared["seconds"][variant] * prepared["calls"][variant]
-        wanted = self.settings.seconds / self.settings.rounds / max(one_sample, 1e-9)
-        count = int(min(max(wanted, 1), _MOST_SAMPLES_PER_ROUND))
-        answer = self._ask(name, "sample", variant=variant, count=count)
-        if answer is not None:
-            seconds[turn].append(answer["seconds"])
-
-    def _ask(self, name: str, do: str, **arguments: Any) -> dict[str, Any] | None:
-        """Ask a worker; a peer that fails is left out of this case."""
-        try:
-            return self.workers.running[name].ask(do, **arguments)
-        except WorkerFailure as failure:
-            if name == OURS:
-                raise RuntimeError(f"bench: {self.case.name}: {failure}") from failure
-            self.missing[name] = str(failure)
-            self._restart_if_dead(name)
-            return None
-
-    def _restart_if_dead(self, name: str) -> None:
-        if self.workers.running[name].is_alive():
-            return
-        self.workers.running.pop(name).kill()
-        self.workers.start([name], self.settings.threads)
-
-    def _row(
-        self, seconds: dict[tuple[str, str], list[list[float]]], against: Sequence[str]
-    ) -> Row:
-        case = self.case
-        movement = case.movement(machine.read_caches(), self.settings.threads)
-        summaries = {
-            (name, variant): summarise(rounds, self.prepared[name]["calls"][variant])
-            for (name, variant), rounds in seconds.items()
-            if name not in self.missing
-        }
-        copies = {
-            copy.removeprefix("copy_"): 2e-9 * case.array_bytes / summaries[OURS, copy].median
-            for copy in _COPIES
-            if (OURS, copy) in summaries
-        }
-        return Row(
-            case=case.name,
-            op=case.op,
-            direction=case.direction,
-            shape=case.shape,
-            layout=case.layout,
-            dtype=case.dtype,
-            bytes_moved=movement.bytes_moved,
-            bytes_reason=movement.reason,
-            variants={variant: summaries[OURS, variant] for variant in _VARIANTS},
-            error_units=self._error_units(OURS),
-            copy_gb_per_s=copies,
-            peers={name: self._cell(name, summaries) for name in against},
-        )
-
-    def _cell(self, name: str, summaries: dict[tuple[str, str], Samples]) -> Cell:
-        if (name, "fresh") not in summaries:
-            unavailable = self.workers.unavailable.get(name, "not installed")
-            return Cell(missing=self.missing.get(name, unavailable))
-        ours = summaries[OURS, "fresh"]
-        return compare_cells(summaries[name, "fresh"], ours, self._error_units(name))
-
-    def _error_units(self, name: str) -> float | None:
-        error = self.prepared[name]["error_units"]
-        return None if error is None else float(error)

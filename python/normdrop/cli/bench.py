@@ -8,14 +8,16 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from normdrop.cli.ending import FAILURE, INTERRUPTED, WRONG_ARGUMENTS, CommandError
+from normdrop.cli.outputs import check_outputs, output_file, save_outputs
 
 if TYPE_CHECKING:
     from normdrop.benchmark import Case, Report, Settings
     from normdrop.benchmark.run import Progress
 
-_INTERRUPTED = 130
+_MOST_THREADS = 4096  # as `normdrop.set_num_threads` has it
 
 
 def add_parser(subparsers: Any) -> None:
@@ -24,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
         "bench",
         help="measure speed and error against NumPy and the installed frameworks",
         description="Measure speed and error against NumPy and the installed frameworks. Every "
-        "library runs in a process of its own, in alternating rounds with the same threads.",
+        "library runs in a process of its own, in alternating rounds with the same threads. Ctrl-C "
+        "ends it with the cases that are finished.",
     )
     parser.add_argument(
         "ops",
@@ -41,9 +44,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--quick", action="store_true", help="a few cases, short rounds")
     parser.add_argument("--threads", type=_threads, metavar="N", help="threads of every library")
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the results (matplotlib)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the results")
+    parser.add_argument(
+        "--plot", type=output_file, metavar="FILE", help="draw the results (matplotlib)"
+    )
+    parser.add_argument(
+        "--markdown", type=output_file, metavar="FILE", help="write a Markdown table"
+    )
     parser.add_argument("--plain", action="store_true", help="no colours, no progress bar")
     parser.set_defaults(func=main)
 
@@ -54,42 +61,65 @@ def main(args: argparse.Namespace) -> int:
 
     try:
         cases = select_cases(args.ops, quick=args.quick)
-        against = _peers(args.against, quick=args.quick)
-        _check_outputs(args)
     except ValueError as error:
-        print(f"normdrop {error}", file=sys.stderr)
-        return 2
+        raise _command_error(error, WRONG_ARGUMENTS) from error
+    against = _peers(args.against, quick=args.quick)
     settings = _settings(args)
     if args.list:
         _print_cases(cases, settings.threads)
         return 0
-    try:
-        return _measure(args, cases, against, settings)
-    except KeyboardInterrupt:
-        print("bench: interrupted; no results were written", file=sys.stderr)
-        return _INTERRUPTED
-    except RuntimeError as error:
-        print(f"normdrop {error}", file=sys.stderr)
-        return 1
+    check_outputs(args)
+    return _measure(args, cases, against, settings)
+
+
+def _command_error(error: Exception, status: int) -> CommandError:
+    """Turn an error of the library, which names the function first, into one of the program."""
+    return CommandError(str(error).removeprefix("bench: "), status)
 
 
 def _measure(
     args: argparse.Namespace, cases: list[Case], against: list[str], settings: Settings
 ) -> int:
-    from normdrop.benchmark import run
+    from normdrop.benchmark import Interrupted, MeasuringFailed, run
 
     rich = _use_rich(args.plain)
-    with _progress(rich) as progress:
-        report = run(cases, against, settings, progress)
-    _save(args, report)
+    end: CommandError | None = None
+    try:
+        with _progress(rich) as progress:
+            report = run(cases, against, settings, progress)
+    except Interrupted as interruption:
+        report, end = interruption.report, CommandError("interrupted", INTERRUPTED)
+    except MeasuringFailed as error:
+        end = _command_error(error, FAILURE)
+        if error.report is None:
+            raise end from error
+        report = error.report
+    if end is not None:
+        print(f"normdrop bench: {end}; {_finished(report, len(cases))}", file=sys.stderr)
+        if not report.rows:
+            return end.status
+    # Files first: whoever reads standard output may have seen enough of it.
+    all_written = save_outputs(args, report)
     _show(report, rich)
-    return 0
+    if end is not None:
+        return end.status
+    return 0 if all_written else FAILURE
+
+
+def _finished(report: Report, total: int) -> str:
+    done = len(report.rows)
+    return f"{done} of {total} cases are finished" if done else "no case is finished: no results"
 
 
 def _threads(text: str) -> int:
-    threads = int(text)
-    if threads < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or greater, got {threads}")
+    try:
+        threads = int(text)
+    except ValueError:
+        threads = 0
+    if not 1 <= threads <= _MOST_THREADS:
+        raise argparse.ArgumentTypeError(
+            f"must be an integer from 1 to {_MOST_THREADS}, got {text!r}"
+        )
     return threads
 
 
@@ -103,19 +133,26 @@ def _peers(text: str | None, *, quick: bool) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
     for name in names:
         if name not in PEER_NAMES:
-            raise ValueError(
-                f"bench: --against must name peers among {', '.join(PEER_NAMES)}, got {name!r}"
+            raise CommandError(
+                f"--against must name peers among {', '.join(PEER_NAMES)}, got {name!r}",
+                WRONG_ARGUMENTS,
             )
+    _require_installed(names)
     return list(dict.fromkeys(names))
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Find out before minutes of measuring what could not be written after them."""
-    for path in (args.json, args.plot, args.markdown):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ValueError(f"bench: {path}: there is no folder {path.absolute().parent}")
-    if args.plot is not None and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("bench: --plot needs matplotlib: pip install 'normdrop[plot]'")
+def _require_installed(names: list[str]) -> None:
+    """Refuse a peer that was asked for by name and is not there."""
+    from normdrop.benchmark.peers import missing_packages
+
+    missing = list(dict.fromkeys(package for name in names for package in missing_packages(name)))
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise CommandError(
+            f"--against {','.join(names)}: {', '.join(missing)} {verb} not installed: "
+            f"pip install {' '.join(missing)}",
+            WRONG_ARGUMENTS,
+        )
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -180,18 +217,3 @@ def _show(report: Report, rich: bool) -> None:
         print_rich(report, console_module.Console())
     else:
         print(render_plain(report), end="")
-
-
-def _save(args: argparse.Namespace, report: Report) -> None:
-    from normdrop.benchmark.plot import save_plot
-    from normdrop.benchmark.report import render_markdown
-
-    if args.json is not None:
-        report.save(args.json)
-    if args.markdown is not None:
-        args.markdown.write_text(render_markdown(report))
-    if args.plot is not None:
-        save_plot(report, args.plot)
-    for path in (args.json, args.markdown, args.plot):
-        if path is not None:
-            print(f"wrote {path}", file=sys.stderr)

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cuda/device/unusable.h"
 #include "harness.h"
 #include "platform.h"
 
@@ -101,6 +102,16 @@ void keeps_a_workspace() {
   require_error([&] { device.synchronise(stream); }, "made and not yet deleted");
 }
 
+void tells_no_driver_from_an_old_one() {
+  using runtime::version_text;
+  using runtime::why_driver_is_insufficient;
+  require(why_driver_is_insufficient({0, 13000}) == "there is no NVIDIA driver", "no driver");
+  require(why_driver_is_insufficient({12040, 13010}) ==
+              "the NVIDIA driver is too old: it runs CUDA 12.4 at most, and this build needs 13.1",
+          "an old driver");
+  require(version_text(0).empty() && version_text(11080) == "11.8", "versions");
+}
+
 void overrun_shows(int first, const char* side) {
   auto* memory = bytes_of(device.allocate(100, nullptr));
   launch("write_bytes", write_bytes, {dim3(1), dim3(1)}, nullptr, memory, first, 1);
@@ -125,6 +136,7 @@ std::vector<Case> device_cases() {
           {"right/device/memory", knows_its_memory},
           {"right/device/copies", copies},
           {"right/device/workspace", keeps_a_workspace},
+          {"right/device/driver", tells_no_driver_from_an_old_one},
           {"wrong/device/overrun_behind", [] { overrun_shows(100, "behind"); }},
           {"wrong/device/overrun_before", [] { overrun_shows(-1, "before"); }},
           {"wrong/device/overrun_of_workspace", overrun_of_workspace_shows}};

@@ -70,12 +70,9 @@ class Peer(Protocol):
         """Give recycled memory back to the system, where the library recycles any."""
 
 
-def missing_package(name: str) -> str | None:
-    """Find the first package that this peer needs and that is not installed, else None."""
-    for package in _ADAPTERS[name][1]:
-        if importlib.util.find_spec(package) is None:
-            return package
-    return None
+def missing_packages(name: str) -> list[str]:
+    """List the packages that this peer needs and that are not installed."""
+    return [package for package in _ADAPTERS[name][1] if importlib.util.find_spec(package) is None]
 
 
 def load_peer(name: str, threads: int) -> Peer:
