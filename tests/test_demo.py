@@ -389,11 +389,12 @@ def refused(out, message, capsys):
     assert message in shown
 
 
-@pytest.mark.parametrize("option", [["--seeds", "0"], ["--steps", "-1"], ["--seed", "-1"]])
+@pytest.mark.parametrize("option", [["--seeds", "0"], ["--steps", "x"], ["--seed", "-1"]])
 def test_numbers_out_of_range_are_refused(option, capsys):
     with pytest.raises(SystemExit):
         main(["demo", *option])
-    assert "or greater, got" in capsys.readouterr().err
+    assert f"{option[0]}: must be an integer of" in (text := capsys.readouterr().err)
+    assert text.endswith(f"or more, got '{option[1]}'\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX systems")

@@ -14,6 +14,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -165,10 +166,7 @@ int thread_count() {
 
 void set_thread_count(int count) { chosen_threads.store(count); }
 
-ThreadScope::ThreadScope(int threads) : outer_(scope_threads) {
-  if (threads > 0) scope_threads = threads;
-}
-ThreadScope::~ThreadScope() { scope_threads = outer_; }
+int ThreadScope::exchange(int threads) { return std::exchange(scope_threads, threads); }
 
 bool built_with_openmp() {
 #if defined(_OPENMP)

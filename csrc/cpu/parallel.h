@@ -23,12 +23,16 @@ bool built_with_openmp();
 // While it lives, calls on this thread use so many threads; with 0 it changes nothing.
 class ThreadScope {
  public:
-  explicit ThreadScope(int threads);
-  ~ThreadScope();
+  explicit ThreadScope(int threads) : outer_(threads > 0 ? exchange(threads) : unchanged) {}
+  ~ThreadScope() {
+    if (outer_ != unchanged) exchange(outer_);
+  }
   ThreadScope(const ThreadScope&) = delete;
   ThreadScope& operator=(const ThreadScope&) = delete;
 
  private:
+  static constexpr int unchanged = -1;
+  static int exchange(int threads);
   int outer_;
 };
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from normdrop.cli.arguments import integer
 from normdrop.cli.ending import FAILURE, INTERRUPTED, WRONG_ARGUMENTS, CommandError
 from normdrop.cli.outputs import check_outputs, output_file, save_outputs
 
@@ -42,7 +43,9 @@ def add_parser(subparsers: Any) -> None:
         "'none' for no peer; default: those that are installed",
     )
     parser.add_argument("--quick", action="store_true", help="a few cases, short rounds")
-    parser.add_argument("--threads", type=_threads, metavar="N", help="threads of every library")
+    parser.add_argument(
+        "--threads", type=integer(1, _MOST_THREADS), metavar="N", help="threads of every library"
+    )
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the results")
     parser.add_argument(
@@ -109,18 +112,6 @@ def _measure(
 def _finished(report: Report, total: int) -> str:
     done = len(report.rows)
     return f"{done} of {total} cases are finished" if done else "no case is finished: no results"
-
-
-def _threads(text: str) -> int:
-    try:
-        threads = int(text)
-    except ValueError:
-        threads = 0
-    if not 1 <= threads <= _MOST_THREADS:
-        raise argparse.ArgumentTypeError(
-            f"must be an integer from 1 to {_MOST_THREADS}, got {text!r}"
-        )
-    return threads
 
 
 def _peers(text: str | None, *, quick: bool) -> list[str]:

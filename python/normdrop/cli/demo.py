@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normdrop.cli.arguments import integer
+from normdrop.cli.ending import INTERRUPTED, CommandError
 from normdrop.experiments.wording import percent, printable, spread
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from normdrop.experiments.sigmoid_depth import Settings
 
 NEEDED = {"sklearn": "scikit-learn", "rich": "rich", "matplotlib": "matplotlib"}
-INTERRUPTED = 130
 QUICK_STEPS = 300
 DEFAULT_SEEDS = 3
 
@@ -47,12 +48,12 @@ def add_parser(subparsers: Any) -> None:
         "in place of scikit-learn's digits",
     )
     parser.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="first seed (default: %(default)s)"
+        "--seed", type=integer(0), default=0, metavar="N", help="first seed (default: %(default)s)"
     )
     parser.add_argument(
-        "--seeds", type=_positive, metavar="K", help=f"how many seeds (default: {DEFAULT_SEEDS})"
+        "--seeds", type=integer(1), metavar="K", help=f"how many seeds (default: {DEFAULT_SEEDS})"
     )
-    parser.add_argument("--steps", type=_positive, metavar="N", help="training steps of a network")
+    parser.add_argument("--steps", type=integer(1), metavar="N", help="training steps of a network")
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -65,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the command; the exit status."""
     missing = [name for module, name in NEEDED.items() if not _is_installed(module)]
     if missing:
-        return _fail(f"needs {' and '.join(missing)}: pip install 'normdrop[demo]'")
+        raise CommandError(f"needs {' and '.join(missing)}: pip install 'normdrop[demo]'")
     from normdrop.experiments.data import DataError
 
     try:
@@ -73,8 +74,8 @@ def main(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("normdrop demo: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
-    except (DataError, OSError) as error:
-        return _fail(printable(str(error)))
+    except DataError as error:
+        raise CommandError(printable(str(error))) from None
 
 
 def settings_from(args: argparse.Namespace) -> Settings:
@@ -156,22 +157,3 @@ def _show(content: dict[str, Any]) -> None:
 
 def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
-
-
-def _fail(message: str) -> int:
-    print(f"normdrop demo: {message}", file=sys.stderr)
-    return 1
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or greater, got {number}")
-    return number
-
-
-def _seed(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or greater, got {number}")
-    return number
