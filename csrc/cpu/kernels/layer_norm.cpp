@@ -47,15 +47,15 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
     square[r] = sums.square;
   }
   const double count = static_cast<double>(length.length);
-  double mean_high[most];
-  double mean_low[most];
+  double offset[most];
+  double rest[most];
   double var[most];
   double inv_std[most];
   const auto finish_row = [&](std::int64_t r) NORMDROP_LAMBDA_INLINE {
-    const Moments moments = moments_about(centre[r], total[r], square[r], count);
-    mean_high[r] = moments.mean.high;
-    mean_low[r] = moments.mean.low;
-    var[r] = moments.sum_of_squares / count;
+    const MeanParts mean = mean_about(centre[r], total[r], count);
+    offset[r] = mean.offset;
+    rest[r] = mean.rest;
+    var[r] = squares_about_mean(square[r], total[r], mean.offset) / count;
     const double sum = var[r] + a.eps;
     inv_std[r] = sum == 0.0 ? 0.0 : 1.0 / __builtin_sqrt(sum);
   };
@@ -68,9 +68,9 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
   for (std::int64_t r = 0; r < rows; ++r) {
     const T* from = x + r * x_stride;
     T* to = y + r * y_stride;
-    const double_double mean{mean_high[r], mean_low[r]};
+    const MeanParts mean{centre[r], offset[r], rest[r]};
     const SingleNormaliser single = single_normaliser(mean, inv_std[r]);
-    Normaliser n{mean, {inv_std[r], 0.0}, var[r], 1.0};
+    Normaliser n{{mean.centre, mean.offset}, {inv_std[r], 0.0}, var[r], 1.0};
     if (__builtin_expect(!is_finite(var[r]), 0)) {
       n = normaliser_of(Runs<T>{from, 1, length.length, 0}, a.eps);
     }
@@ -81,6 +81,7 @@ NORMDROP_INLINE void forward_few_rows(const LayerNormForward& a, std::int64_t fi
         continue;
       }
     }
+    if (is_finite(var[r])) n.mean = sum_of(mean);
     normalise_run(from, to, length.length, n, weight, bias, how);
   }
 }

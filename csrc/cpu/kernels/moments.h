@@ -102,14 +102,27 @@ NORMDROP_INLINE double squares_about_mean(double square, double total, double of
   return squares < 0.0 ? 0.0 : squares;
 }
 
-// The mean and the squares about it. What the quotient lacks is carried along: an element next to
-// the mean is as small as that.
-NORMDROP_INLINE Moments moments_about(double centre, double total, double square, double count) {
+// The mean as three doubles that are added up, the last of which is what the quotient of a sum of
+// deviations lacks: an element next to the mean is as small as that.
+struct MeanParts {
+  double centre;
+  double offset;
+  double rest;
+};
+
+NORMDROP_INLINE MeanParts mean_about(double centre, double total, double count) {
   const double offset = total / count;
-  const double_double mean = two_sum(centre, offset);
-  const double rest = remainder_of(total, offset, count) * (1.0 / count);
-  return {count, quick_two_sum(mean.high, mean.low + rest),
-          squares_about_mean(square, total, offset)};
+  return {centre, offset, remainder_of(total, offset, count) * (1.0 / count)};
+}
+
+NORMDROP_INLINE double_double sum_of(const MeanParts& mean) {
+  const double_double sum = two_sum(mean.centre, mean.offset);
+  return quick_two_sum(sum.high, sum.low + mean.rest);
+}
+
+NORMDROP_INLINE Moments moments_about(double centre, double total, double square, double count) {
+  const MeanParts mean = mean_about(centre, total, count);
+  return {count, sum_of(mean), squares_about_mean(square, total, mean.offset)};
 }
 
 template <bool scaled, class T>

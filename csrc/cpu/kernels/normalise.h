@@ -103,15 +103,19 @@ struct SingleNormaliser {
   bool usable;
 };
 
-NORMDROP_INLINE SingleNormaliser single_normaliser(double_double mean, double inv_std) {
-  const double sum = mean.high + mean.low;
+NORMDROP_INLINE SingleNormaliser single_normaliser(const MeanParts& mean, double inv_std) {
+  const double sum = mean.centre + mean.offset;
   const auto centre = static_cast<float>(sum);
   const auto inv_std_high = static_cast<float>(inv_std);
-  const double rest = (mean.high - static_cast<double>(centre)) + mean.low;
+  const double rest = ((mean.centre - static_cast<double>(centre)) + mean.offset) + mean.rest;
   const bool usable = has_fma & within(inv_std, 0x1p-30, 0x1p+30) &
                       ((sum == 0.0) | within(sum * inv_std, 0x1p-70, 8.0));
   return {centre, inv_std_high, static_cast<float>(inv_std - static_cast<double>(inv_std_high)),
           static_cast<float>(-rest * inv_std), usable};
+}
+
+NORMDROP_INLINE SingleNormaliser single_normaliser(double_double mean, double inv_std) {
+  return single_normaliser(MeanParts{mean.high, mean.low, 0.0}, inv_std);
 }
 
 // x^ = (x - centre) * inv_std + offset as a sum of two floats; y with one closing multiply-add.
