@@ -13,7 +13,8 @@ from normdrop.functional import (
     batch_norm_forward,
     update_running_stats,
 )
-from normdrop.layers.base import AffineLayer, AnyArray
+from normdrop.layers.affine import AffineLayer
+from normdrop.layers.base import AnyArray
 from normdrop.results import BatchStats
 
 # x, and the statistics of its batch; None where the running ones were used.

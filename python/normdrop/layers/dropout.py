@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 
 from normdrop._arguments import probability
+from normdrop._typing import AnyArray
 from normdrop.functional import DropoutMask, dropout_backward, dropout_forward
 from normdrop.functional.rng import Rng, host_seed
-from normdrop.layers.base import AnyArray, Layer
+from normdrop.layers.base import Layer
 
 # The mask, and whether the call was one of training.
 SavedMask = tuple[DropoutMask, bool]
@@ -56,8 +57,8 @@ class Dropout(Layer[SavedMask]):
         self.p = probability("Dropout", p)
         self.mode = mode
         seed, call = host_seed("Dropout", rng)
-        self._buffers["seed"] = np.array(seed, np.uint64)
-        self._buffers["call"] = np.array(call, np.uint64)
+        self.add_buffer("seed", np.array(seed, np.uint64))
+        self.add_buffer("call", np.array(call, np.uint64))
 
     def __repr__(self) -> str:
         return f"Dropout({self.p}, mode={self.mode!r}, rng=({self.seed}, {self.call}))"

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from normdrop.functional import layer_norm_backward, layer_norm_forward
-from normdrop.layers.base import AffineLayer, AnyArray
+from normdrop.layers.affine import AffineLayer
+from normdrop.layers.base import AnyArray
 from normdrop.results import NormStats
 
 SavedRows = tuple[AnyArray, NormStats]
