@@ -24,6 +24,7 @@ MODULES = [
     "normdrop",
     "normdrop.functional.batch_norm",
     "normdrop.functional.dropout",
+    "normdrop.functional.dropout_mask",
     "normdrop.functional.layer_norm",
     "normdrop.results",
     "normdrop.runtime",

@@ -12,6 +12,7 @@ import normdrop as nd
 from cases import normal
 from comparing import assert_same_bits
 from normdrop import reference
+from normdrop.layers import Dropout
 from tolerances import KEEP_RATE_DEVIATIONS
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -254,6 +255,46 @@ def test_generator_gives_one_64_bit_draw_whatever_p_is(p):
     _, mask = nd.dropout_forward(x, p, rng=ours)
     assert (mask.seed, mask.call) == (int(theirs.integers(0, 2**64, dtype=np.uint64)), 0)
     assert ours.integers(0, 2**64, dtype=np.uint64) == theirs.integers(0, 2**64, dtype=np.uint64)
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.Philox, np.random.MT19937])
+def test_bit_generator_is_the_generator_around_it(kind):
+    x = normal((101,), np.float32, "x")
+    ours, theirs = kind(5), np.random.Generator(kind(5))
+    y, mask = nd.dropout_forward(x, 0.5, rng=ours)
+    expected, expected_mask = nd.dropout_forward(x, 0.5, rng=theirs)
+    assert_same_bits(y, expected)
+    assert mask == expected_mask
+    assert Dropout(rng=ours).seed == Dropout(rng=theirs).seed, "one draw a call"
+
+
+def test_seed_sequence_gives_its_first_word():
+    x = normal((101,), np.float32, "x")
+    sequence = np.random.SeedSequence(5)
+    y, mask = nd.dropout_forward(x, 0.5, rng=sequence)
+    assert (mask.seed, mask.call) == (int(sequence.generate_state(1, np.uint64)[0]), 0)
+    assert_same_bits(nd.dropout(x, 0.5, rng=sequence), y)
+    assert Dropout(rng=sequence).seed == mask.seed
+    children = [Dropout(rng=child).seed for child in sequence.spawn(2)]
+    assert len({*children, mask.seed}) == 3
+
+
+@pytest.mark.parametrize("function", [nd.dropout, nd.dropout_forward])
+def test_what_rng_may_be_stands_in_the_message(function):
+    x, name = np.ones(7, np.float32), function.__name__
+    kinds = (
+        "None, an integer, a pair (seed, call), a numpy.random.Generator, BitGenerator or "
+        "SeedSequence"
+    )
+    for wrong in ("seed", 0.5, [1, 2], np.random.default_rng):
+        with pytest.raises(TypeError) as caught:
+            function(x, rng=wrong)
+        expected = f"{name}: rng must be {kinds}, got {type(wrong).__name__}"
+        assert str(caught.value) == expected
+    with pytest.raises(TypeError) as caught:
+        function(x, rng=np.random.RandomState(0))
+    hint = "pass a numpy.random.default_rng(seed) instead"
+    assert str(caught.value) == f"{name}: rng must be {kinds}, got RandomState; {hint}"
 
 
 def test_no_rng_is_fresh_entropy():

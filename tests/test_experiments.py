@@ -76,7 +76,7 @@ def test_gradients_of_a_whole_network_agree_with_finite_differences(training):
         return softmax_cross_entropy(net(x, training), LABELS)[0]
 
     net.load_state_dict(state)
-    _, grad_logits = softmax_cross_entropy(net(x, training), LABELS)
+    _, grad_logits = softmax_cross_entropy(net(x, training, for_backward=True), LABELS)
     found = {"x": net.backward(grad_logits), **net.gradients()}
     largest = max(np.abs(gradient).max() for gradient in found.values())
     for name, array in {"x": x, **net.parameters()}.items():
@@ -135,7 +135,7 @@ def test_state_of_a_network_round_trips():
     net(x)
     other.load_state_dict(net.state_dict())
     assert_same_bits(other(x), net(x))
-    with pytest.raises(ValueError, match=r"must name layers 0 to 7, got '8\.weight'"):
+    with pytest.raises(ValueError, match=r"Sequential: state must .* with \['8\.weight'\]"):
         other.load_state_dict(net.state_dict() | {"8.weight": np.ones(1)})
 
 

@@ -8,16 +8,9 @@ import pickle
 import numpy as np
 import pytest
 
-from cases import normal
 from comparing import assert_same_bits
 from layer_cases import ALL_LAYERS, data, randomise
 from normdrop.layers import BatchNorm, Dropout, LayerNorm
-from tolerances import (
-    FRAMEWORK_RELATIVE,
-    LIMITS,
-)
-
-EXACT = LIMITS["float64"].fence_relative
 
 
 @pytest.fixture(params=ALL_LAYERS)
@@ -82,8 +75,16 @@ def checkpoint(**changes):
 @pytest.mark.parametrize(
     ("state", "error", "message"),
     [
-        (checkpoint(extra=np.ones(3)), ValueError, r"BatchNorm: state must have the names .*extra"),
-        ({"weight": np.ones(3)}, ValueError, r"BatchNorm: state must have the names"),
+        (
+            checkpoint(extra=np.ones(3)),
+            ValueError,
+            r"BatchNorm: state must have .* without \[\] and with \['extra'\]; strict=False",
+        ),
+        (
+            {"weight": np.ones(3)},
+            ValueError,
+            r"BatchNorm: state must have the names .* without \['bias', .*\] and with \[\]",
+        ),
         (
             checkpoint(running_var=np.ones(4)),
             ValueError,
@@ -109,27 +110,3 @@ def test_loading_a_state_takes_the_latest_forward_away(layer):
     layer.load_state_dict(layer.state_dict())
     with pytest.raises(RuntimeError):
         layer.backward(data("grad"))
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_a_checkpoint_of_pytorch_loads_as_it_is(channels_last):
-    torch = pytest.importorskip("torch")
-    theirs = torch.nn.BatchNorm2d(3)
-    with torch.no_grad():
-        theirs.weight.copy_(torch.tensor([0.5, -2.0, 3.0]))
-        theirs(torch.randn(4, 3, 5, 7, generator=torch.Generator().manual_seed(1)))
-        state = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
-        ours = BatchNorm(3, channel_axis=-1 if channels_last else 1)
-        ours.load_state_dict(state)
-        x = normal((4, 3, 5, 7), np.float32, "x")
-        for training in (True, False):
-            theirs.train(training)
-            given = x.transpose(0, 2, 3, 1) if channels_last else x
-            y = ours(given, training)
-            y = y.transpose(0, 3, 1, 2) if channels_last else y
-            expected = theirs(torch.from_numpy(x)).numpy()
-            np.testing.assert_allclose(y, expected, FRAMEWORK_RELATIVE, FRAMEWORK_RELATIVE)
-    for name, tensor in theirs.state_dict().items():
-        np.testing.assert_allclose(ours.state_dict()[name], tensor, FRAMEWORK_RELATIVE)
-    with pytest.raises(TypeError, match=r"got Tensor; pass its \.numpy\(\)"):
-        ours.load_state_dict(theirs.state_dict())

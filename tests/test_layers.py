@@ -38,7 +38,7 @@ def test_backward_before_a_forward_is_an_error(layer):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_backward_twice_is_an_error(layer, training):
-    layer(data(), training)
+    layer(data(), training, for_backward=True)
     layer.backward(data("grad"))
     with pytest.raises(RuntimeError, match="only one"):
         layer.backward(data("grad"))
@@ -63,7 +63,7 @@ def test_a_failing_forward_leaves_nothing_to_differentiate(layer):
 def test_inputs_stay_and_results_are_new(layer, training, unchanged):
     x, grad = data(), data("grad")
     unchanged(x, grad)
-    y = layer(x, training)
+    y = layer(x, training, for_backward=True)
     grad_x = layer.backward(grad)
     assert not np.shares_memory(y, x) and not np.shares_memory(grad_x, grad)
 
@@ -82,7 +82,7 @@ def test_layer_norm_over_trailing_axes_equals_the_function():
     x, grad = normal((2, 7, 3, 5), np.float64, "x"), normal((2, 7, 3, 5), np.float64, "grad")
     y, stats = nd.layer_norm_forward(x, layer.weight, layer.bias, axis=(-2, -1))
     expected = nd.layer_norm_backward(grad, x, stats, layer.weight, axis=(-2, -1))
-    assert_same_bits(layer(x, training=False), y)
+    assert_same_bits(layer(x, training=False, for_backward=True), y)
     assert_same_bits(layer.backward(grad), expected.x)
     assert_same_bits(layer.gradients()["weight"], expected.weight)
     assert_same_bits(layer.gradients()["bias"], expected.bias)
@@ -107,7 +107,8 @@ def test_layer_norm_of_a_wrong_shape(affine):
 def test_original_at_inference_is_q_times_inverted(p):
     x, grad = data(), data("grad")
     inverted, original = Dropout(p, rng=1), Dropout(p, mode="original", rng=1)
-    np.testing.assert_allclose(original(x, False), (1 - p) * inverted(x, False), EXACT)
+    y, expected = (layer(x, False, for_backward=True) for layer in (original, inverted))
+    np.testing.assert_allclose(y, (1 - p) * expected, EXACT)
     np.testing.assert_allclose(original.backward(grad), (1 - p) * inverted.backward(grad), EXACT)
 
 
@@ -138,7 +139,7 @@ def test_scaled_weights_equal_scaled_activations():
 
 def test_inference_is_the_identity_and_draws_nothing():
     layer = Dropout(0.5, rng=1)
-    assert_same_bits(layer(data(), training=False), data())
+    assert_same_bits(layer(data(), training=False, for_backward=True), data())
     assert_same_bits(layer.backward(data("grad")), data("grad"))
     assert (layer.seed, layer.call) == (1, 0)
 
@@ -192,7 +193,7 @@ def test_gradients_agree_with_finite_differences(name, training):
         probe = copy.deepcopy(layer)  # a probe must not move running statistics or calls
         return float((probe(x, training) * grad).sum())
 
-    layer(x, training)
+    layer(x, training, for_backward=True)
     found = {"x": layer.backward(grad), **layer.gradients()}
     layer.load_state_dict(state)
     for key, array in {"x": x, **layer.parameters()}.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -95,6 +96,55 @@ def test_mask_fields(shape):
     assert mask.scale == 4 / 3 or mask.scale == pytest.approx(4 / 3, rel=1e-9)
     keep[...] = True  # what a mask gives away is its caller's
     assert_same_bits(mask.keep, reference.keep_mask(mask.seed, mask.call, 0.25, shape))
+
+
+PACKED_SHAPES = [(2**22 - 1,), (2**22 + 3,), (3, 2**22, 1)]
+
+
+@pytest.mark.parametrize("shape", PACKED_SHAPES)
+def test_a_large_mask_packs_as_a_whole(shape):
+    mask = nd.DropoutMask(3, 4, 0.5, shape)
+    assert_same_bits(mask.packed(), np.packbits(mask.keep.ravel(), bitorder="little"))
+
+
+def test_packing_a_mask_takes_little_more_than_the_bits():
+    mask = nd.DropoutMask(3, 4, 0.5, (2**27,))
+    mask.packed()  # what is allocated once is
+    tracemalloc.start()
+    try:
+        packed = mask.packed()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert packed.nbytes == 2**24
+    assert peak < 2 * packed.nbytes, "a byte an element would be eight times as much"
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept", "packed"),
+    [
+        ((2**62, 4), 2**64, 2**61),
+        ((2**61, 2), 2**62, 2**59),
+        ((2**63 - 1, 2**63 - 1), (2**63 - 1) ** 2, (2**63 - 1) ** 2 // 8 + 1),
+        ((2**63 - 1,), 2**63 - 1, 2**60),
+    ],
+)
+def test_a_mask_that_is_too_large_says_how_large(shape, kept, packed):
+    mask = nd.DropoutMask(1, 2, 0.5, shape)
+    for name, size, make in (("keep", kept, lambda: mask.keep), ("packed", packed, mask.packed)):
+        with pytest.raises(MemoryError) as caught:
+            make()
+        assert str(caught.value) == (
+            f"DropoutMask: {name} needs {size} bytes for shape {shape}, more than there are"
+        )
+
+
+def test_a_size_beyond_64_bits_is_no_size():
+    with pytest.raises(ValueError, match=r"DropoutMask: shape must hold .* got \(3, 9223372036854"):
+        nd.DropoutMask(1, 2, 0.5, (3, 2**63))
+    x = np.ones(3, np.float32)
+    with pytest.raises(ValueError, match="dropout_backward: grad_output must have shape"):
+        nd.dropout_backward(x, nd.DropoutMask(1, 2, 0.5, (2**63 - 1,)))
 
 
 def test_mask_can_be_made_by_hand():

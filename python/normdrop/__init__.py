@@ -9,6 +9,9 @@ The exact meaning of every function is its short float64 definition in
 :mod:`normdrop.reference`.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from normdrop._core import DeviceArray
 from normdrop._version import __version__
 from normdrop.functional import (
@@ -36,6 +39,10 @@ from normdrop.runtime import (
     use_backend,
 )
 
+if TYPE_CHECKING:
+    from normdrop import layers as layers
+    from normdrop import reference as reference
+
 __all__ = [
     "BatchStats",
     "DeviceArray",
@@ -62,3 +69,15 @@ __all__ = [
     "update_running_stats",
     "use_backend",
 ]
+
+_MODULES = ("layers", "reference")  # imported when they are first used
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"normdrop.{name}")
+    raise AttributeError(f"module 'normdrop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES} - {"TYPE_CHECKING", "Any", "import_module"})

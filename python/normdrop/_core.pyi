@@ -1,11 +1,12 @@
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
+from normdrop._typing import Array, ArrayArgument, Axis
+
 _Array = npt.NDArray[Any]
-_Float = npt.NDArray[np.float64]
 
 context_backend: ContextVar[object]
 context_threads: ContextVar[int]
@@ -62,79 +63,79 @@ def philox4x32(
 ) -> tuple[int, int, int, int]: ...
 def copy_bandwidth_kernel(target: _Array, source: _Array, streaming: bool) -> None: ...
 def layer_norm(
-    x: _Array,
-    weight: _Array | None,
-    bias: _Array | None,
-    axis: int | tuple[int, ...],
+    x: Array,
+    weight: ArrayArgument | None,
+    bias: ArrayArgument | None,
+    axis: Axis,
     eps: float,
-    out: _Array | None,
-) -> _Array: ...
+    out: ArrayArgument | None,
+) -> Array: ...
 def layer_norm_forward(
-    x: _Array,
-    weight: _Array | None,
-    bias: _Array | None,
-    axis: int | tuple[int, ...],
+    x: Any,
+    weight: Any,
+    bias: Any,
+    axis: Axis,
     eps: float,
-    out: _Array | None,
-) -> tuple[_Array, _Float, _Float]: ...
+    out: Any,
+) -> tuple[Any, Any, Any]: ...
 def layer_norm_backward(
-    grad_output: _Array,
-    x: _Array,
+    grad_output: Any,
+    x: Any,
     stats: object,
-    weight: _Array | None,
-    axis: int | tuple[int, ...],
+    weight: Any,
+    axis: Axis,
     bias: bool,
-    out: _Array | None,
-) -> tuple[_Array, _Array | None, _Array | None]: ...
+    out: Any,
+) -> tuple[Any, Any, Any]: ...
 def batch_norm(
-    x: _Array,
-    running_mean: _Array,
-    running_var: _Array,
-    weight: _Array | None,
-    bias: _Array | None,
-    channel_axis: int,
+    x: Array,
+    running_mean: ArrayArgument,
+    running_var: ArrayArgument,
+    weight: ArrayArgument | None,
+    bias: ArrayArgument | None,
+    channel_axis: SupportsIndex,
     eps: float,
-    out: _Array | None,
-) -> _Array: ...
+    out: ArrayArgument | None,
+) -> Array: ...
 def batch_norm_forward(
-    x: _Array,
-    weight: _Array | None,
-    bias: _Array | None,
-    channel_axis: int,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    channel_axis: SupportsIndex,
     eps: float,
-    out: _Array | None,
-) -> tuple[_Array, _Float, _Float, _Float, int]: ...
+    out: Any,
+) -> tuple[Any, Any, Any, Any, int]: ...
 def batch_norm_backward(
-    grad_output: _Array,
-    x: _Array,
+    grad_output: Any,
+    x: Any,
     stats: object,
-    weight: _Array | None,
-    channel_axis: int,
+    weight: Any,
+    channel_axis: SupportsIndex,
     frozen: bool,
     bias: bool,
-    out: _Array | None,
-) -> tuple[_Array, _Array | None, _Array | None]: ...
+    out: Any,
+) -> tuple[Any, Any, Any]: ...
 def update_running_stats(
-    running_mean: _Array,
-    running_var: _Array,
+    running_mean: Any,
+    running_var: Any,
     stats: object,
     momentum: float,
-    correction: int,
+    correction: SupportsIndex,
 ) -> None: ...
 def stats_from_running(
     running_mean: object, running_var: object, eps: float
-) -> tuple[_Float, _Float, _Float]: ...
+) -> tuple[Any, Any, Any]: ...
 def dropout(
     function: str,
     argument: str,
-    x: _Array,
+    x: Array,
     seed: int,
     call: int,
     threshold: int,
     draw: object | None,
     mask_shape: tuple[int, ...] | None,
-    out: _Array | None,
-) -> _Array: ...
+    out: ArrayArgument | None,
+) -> Array: ...
 def dropout_keep(
     seed: int, call: int, threshold: int, first_index: int, count: int
 ) -> npt.NDArray[np.uint8]: ...

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from normdrop import _core
+from normdrop._arguments import epsilon
+from normdrop._typing import AnyArray, AnyDeviceArray, FloatArray
 
-FloatArray = npt.NDArray[np.float64]
-AnyArray = npt.NDArray[Any]
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Statistic = TypeVar("Statistic", default=FloatArray)
+    Input = TypeVar("Input", default=AnyArray)
+    Parameter = TypeVar("Parameter", default=Input)
+else:
+    from typing import TypeVar
+
+    Statistic, Input, Parameter = map(TypeVar, ("Statistic", "Input", "Parameter"))
 
 
 class _ArrayTuple:
@@ -48,12 +59,30 @@ def restored_device_array(array: AnyArray, device: int) -> _core.DeviceArray:
     return _core.DeviceArray.from_numpy(array, device)
 
 
-class _NormStats(NamedTuple):
-    mean: FloatArray
-    inv_std: FloatArray
+if TYPE_CHECKING:  # Python 3.10 has no generic named tuples; these are what checkers see
+
+    class _NormStats(NamedTuple, Generic[Statistic]):
+        mean: Statistic
+        inv_std: Statistic
+
+    class _BatchStats(NamedTuple, Generic[Statistic]):
+        mean: Statistic
+        var: Statistic
+        inv_std: Statistic
+        count: int  # type: ignore[assignment]
+
+    class _Gradients(NamedTuple, Generic[Input, Parameter]):
+        x: Input
+        weight: Parameter | None
+        bias: Parameter | None
+
+else:
+    _NormStats = namedtuple("_NormStats", ["mean", "inv_std"])
+    _BatchStats = namedtuple("_BatchStats", ["mean", "var", "inv_std", "count"])
+    _Gradients = namedtuple("_Gradients", ["x", "weight", "bias"])
 
 
-class NormStats(_ArrayTuple, _NormStats):  # type: ignore[misc]
+class NormStats(_ArrayTuple, _NormStats[Statistic]):  # type: ignore[misc]
     """Statistics of a layer norm, kept for its backward pass.
 
     Attributes
@@ -67,14 +96,7 @@ class NormStats(_ArrayTuple, _NormStats):  # type: ignore[misc]
     __slots__ = ()
 
 
-class _BatchStats(NamedTuple):
-    mean: FloatArray
-    var: FloatArray
-    inv_std: FloatArray
-    count: int  # type: ignore[assignment]
-
-
-class BatchStats(_ArrayTuple, _BatchStats):  # type: ignore[misc]
+class BatchStats(_ArrayTuple, _BatchStats[Statistic]):  # type: ignore[misc]
     """Statistics of a batch norm, one value per channel.
 
     Attributes
@@ -89,10 +111,25 @@ class BatchStats(_ArrayTuple, _BatchStats):  # type: ignore[misc]
 
     __slots__ = ()
 
+    @overload
     @classmethod
     def from_running(
-        cls, running_mean: npt.ArrayLike, running_var: npt.ArrayLike, eps: float = 1e-5
-    ) -> BatchStats:
+        cls,
+        running_mean: npt.NDArray[np.floating[Any]],
+        running_var: npt.NDArray[np.floating[Any]],
+        eps: float = ...,
+    ) -> BatchStats[FloatArray]: ...
+
+    @overload
+    @classmethod
+    def from_running(
+        cls, running_mean: AnyDeviceArray, running_var: AnyDeviceArray, eps: float = ...
+    ) -> BatchStats[Any]: ...
+
+    @classmethod
+    def from_running(
+        cls: type[BatchStats[Any]], running_mean: Any, running_var: Any, eps: float = 1e-5
+    ) -> BatchStats[Any]:
         """Statistics for ``batch_norm_backward(..., frozen=True)`` from running averages.
 
         Parameters
@@ -116,12 +153,9 @@ class BatchStats(_ArrayTuple, _BatchStats):  # type: ignore[misc]
         var = _running(name, "running_var", running_var)
         if var.shape != mean.shape:
             raise ValueError(f"{name}: running_var must have shape {mean.shape}, got {var.shape}")
-        if not isinstance(eps, (int, float, np.number)) or isinstance(eps, bool):
-            raise TypeError(f"{name}: eps must be a real number, got {type(eps).__name__}")
-        if not eps >= 0:
-            raise ValueError(f"{name}: eps must be 0 or greater, got {eps}")
+        eps = epsilon(name, eps)
         with np.errstate(divide="ignore", invalid="ignore"):
-            inv_std = 1.0 / np.sqrt(var + float(eps))
+            inv_std = 1.0 / np.sqrt(var + eps)
         return cls(mean, var, inv_std, 0)
 
 
@@ -139,13 +173,7 @@ def _running(function: str, argument: str, value: Any) -> FloatArray:
     return np.array(value, np.float64)
 
 
-class _Gradients(NamedTuple):
-    x: AnyArray
-    weight: AnyArray | None
-    bias: AnyArray | None
-
-
-class Gradients(_ArrayTuple, _Gradients):  # type: ignore[misc]
+class Gradients(_ArrayTuple, _Gradients[Input, Parameter]):  # type: ignore[misc]
     """Gradients of a loss with respect to the inputs of a norm.
 
     Attributes

@@ -20,7 +20,6 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,21 +60,20 @@ class Linear(Layer[AnyArray]):
     ) -> None:
         super().__init__()
         weight = scale * rng.standard_normal((out_features, in_features))
-        self._parameters["weight"] = weight.astype(dtype)
-        if bias:
-            self._parameters["bias"] = np.zeros(out_features, dtype)
+        self.weight = self.add_parameter("weight", weight.astype(dtype))
+        self.bias = self.add_parameter("bias", np.zeros(out_features, dtype)) if bias else None
 
     def _forward(self, x: AnyArray, training: bool) -> tuple[AnyArray, AnyArray]:
-        y = x @ self._parameters["weight"].T
-        if "bias" in self._parameters:
-            y += self._parameters["bias"]
+        y = x @ self.weight.T
+        if self.bias is not None:
+            y += self.bias
         return y, x
 
     def _backward(self, grad_output: AnyArray, saved: AnyArray) -> AnyArray:
-        self._gradients["weight"] = grad_output.T @ saved
-        if "bias" in self._parameters:
-            self._gradients["bias"] = grad_output.sum(axis=0)
-        return grad_output @ self._parameters["weight"]
+        self.set_gradient("weight", grad_output.T @ saved)
+        if self.bias is not None:
+            self.set_gradient("bias", grad_output.sum(axis=0))
+        return grad_output @ self.weight
 
 
 class Sigmoid(Layer[AnyArray]):
@@ -101,7 +99,7 @@ class ReLU(Layer[npt.NDArray[np.bool_]]):
         return grad_output * saved
 
 
-class Sequential:
+class Sequential(Layer[None]):
     """Layers one after another; their arrays are named ``'0.weight'``, ``'0.bias'``, ...
 
     Parameters
@@ -111,12 +109,17 @@ class Sequential:
     """
 
     def __init__(self, *layers: Layer[Any]) -> None:
+        super().__init__()
         self.layers = layers
+        for index, layer in enumerate(layers):
+            self.add_layer(str(index), layer)
 
-    def __call__(self, x: AnyArray, training: bool = True) -> AnyArray:
-        """Apply all layers, in order."""
+    def __call__(
+        self, x: AnyArray, training: bool | None = None, *, for_backward: bool | None = None
+    ) -> AnyArray:
+        """Apply all layers, in order; each keeps its own mode unless ``training`` says it."""
         for layer in self.layers:
-            x = layer(x, training)
+            x = layer(x, training, for_backward=for_backward)
         return x
 
     def __getitem__(self, part: slice) -> Sequential:
@@ -129,43 +132,6 @@ class Sequential:
             grad_output = layer.backward(grad_output)
         return grad_output
 
-    def parameters(self) -> dict[str, AnyArray]:
-        """Return the trained arrays of all layers, to be updated in place."""
-        return {
-            f"{index}.{name}": array
-            for index, layer in enumerate(self.layers)
-            for name, array in layer.parameters().items()
-        }
-
-    def gradients(self) -> dict[str, AnyArray]:
-        """Return the gradients under the names of the parameters."""
-        return {
-            f"{index}.{name}": array
-            for index, layer in enumerate(self.layers)
-            for name, array in layer.gradients().items()
-        }
-
-    def state_dict(self) -> dict[str, AnyArray]:
-        """Return copies of the state of all layers."""
-        return {
-            f"{index}.{name}": array
-            for index, layer in enumerate(self.layers)
-            for name, array in layer.state_dict().items()
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned, layer by layer."""
-        parts: list[dict[str, Any]] = [{} for _ in self.layers]
-        for key, array in state.items():
-            index, _, name = key.partition(".")
-            if not index.isdecimal() or int(index) >= len(parts):
-                raise ValueError(
-                    f"Sequential: state must name layers 0 to {len(parts) - 1}, got {key!r}"
-                )
-            parts[int(index)][name] = array
-        for layer, part in zip(self.layers, parts, strict=True):
-            layer.load_state_dict(part)
-
 
 class MomentumSGD:
     """Stochastic gradient descent with momentum, as PyTorch defines it.
@@ -174,7 +140,7 @@ class MomentumSGD:
 
     Parameters
     ----------
-    network : Sequential or Layer
+    network : Layer
         Whose parameters are updated in place.
     learning_rate : float
         Length of a step.
@@ -182,9 +148,7 @@ class MomentumSGD:
         Share of the old velocity that is kept.
     """
 
-    def __init__(
-        self, network: Sequential | Layer[Any], learning_rate: float, momentum: float = 0.9
-    ) -> None:
+    def __init__(self, network: Layer[Any], learning_rate: float, momentum: float = 0.9) -> None:
         self.network = network
         self.learning_rate = learning_rate
         self.momentum = momentum

@@ -6,12 +6,8 @@ from normdrop.functional.batch_norm import (
     batch_norm_forward,
     update_running_stats,
 )
-from normdrop.functional.dropout import (
-    DropoutMask,
-    dropout,
-    dropout_backward,
-    dropout_forward,
-)
+from normdrop.functional.dropout import dropout, dropout_backward, dropout_forward
+from normdrop.functional.dropout_mask import DropoutMask
 from normdrop.functional.layer_norm import layer_norm, layer_norm_backward, layer_norm_forward
 
 __all__ = [

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any, SupportsIndex, overload
+
 from normdrop import _core
-from normdrop.results import AnyArray, BatchStats, Gradients
+from normdrop._typing import AnyArray, Array, ArrayArgument, HostArray, OtherArray, Parameter
+from normdrop.results import BatchStats, Gradients
 
 
 def batch_norm(
-    x: AnyArray,
-    running_mean: AnyArray,
-    running_var: AnyArray,
-    weight: AnyArray | None = None,
-    bias: AnyArray | None = None,
+    x: Array,
+    running_mean: ArrayArgument,
+    running_var: ArrayArgument,
+    weight: ArrayArgument | None = None,
+    bias: ArrayArgument | None = None,
     *,
-    channel_axis: int = 1,
+    channel_axis: SupportsIndex = 1,
     eps: float = 1e-5,
-    out: AnyArray | None = None,
-) -> AnyArray:
+    out: ArrayArgument | None = None,
+) -> Array:
     """Batch norm at inference: normalise each channel by its running statistics.
 
     ``y = (x - running_mean) / sqrt(running_var + eps) * weight + bias``
@@ -65,15 +68,39 @@ def batch_norm(
     return _core.batch_norm(x, running_mean, running_var, weight, bias, channel_axis, eps, out)
 
 
+@overload
 def batch_norm_forward(
-    x: AnyArray,
-    weight: AnyArray | None = None,
-    bias: AnyArray | None = None,
+    x: HostArray,
+    weight: AnyArray | None = ...,
+    bias: AnyArray | None = ...,
     *,
-    channel_axis: int = 1,
+    channel_axis: SupportsIndex = ...,
+    eps: float = ...,
+    out: AnyArray | None = ...,
+) -> tuple[HostArray, BatchStats]: ...
+
+
+@overload
+def batch_norm_forward(
+    x: OtherArray,
+    weight: OtherArray | None = ...,
+    bias: OtherArray | None = ...,
+    *,
+    channel_axis: SupportsIndex = ...,
+    eps: float = ...,
+    out: OtherArray | None = ...,
+) -> tuple[OtherArray, BatchStats[Any]]: ...
+
+
+def batch_norm_forward(
+    x: Any,
+    weight: Any = None,
+    bias: Any = None,
+    *,
+    channel_axis: SupportsIndex = 1,
     eps: float = 1e-5,
-    out: AnyArray | None = None,
-) -> tuple[AnyArray, BatchStats]:
+    out: Any = None,
+) -> tuple[Any, BatchStats[Any]]:
     """Batch norm in training: normalise each channel by the statistics of this batch.
 
     Parameters
@@ -107,17 +134,59 @@ def batch_norm_forward(
     return y, BatchStats(mean, var, inv_std, count)
 
 
+@overload
 def batch_norm_backward(
     grad_output: AnyArray,
-    x: AnyArray,
+    x: HostArray,
     stats: BatchStats,
-    weight: AnyArray | None = None,
+    weight: None = ...,
     *,
-    channel_axis: int = 1,
+    channel_axis: SupportsIndex = ...,
+    frozen: bool = ...,
+    bias: bool = ...,
+    out: AnyArray | None = ...,
+) -> Gradients[HostArray]: ...
+
+
+@overload
+def batch_norm_backward(
+    grad_output: AnyArray,
+    x: HostArray,
+    stats: BatchStats,
+    weight: Parameter | None,
+    *,
+    channel_axis: SupportsIndex = ...,
+    frozen: bool = ...,
+    bias: bool = ...,
+    out: AnyArray | None = ...,
+) -> Gradients[HostArray, Parameter]: ...
+
+
+@overload
+def batch_norm_backward(
+    grad_output: OtherArray,
+    x: OtherArray,
+    stats: BatchStats[Any],
+    weight: OtherArray | None = ...,
+    *,
+    channel_axis: SupportsIndex = ...,
+    frozen: bool = ...,
+    bias: bool = ...,
+    out: OtherArray | None = ...,
+) -> Gradients[OtherArray]: ...
+
+
+def batch_norm_backward(
+    grad_output: Any,
+    x: Any,
+    stats: BatchStats[Any],
+    weight: Any = None,
+    *,
+    channel_axis: SupportsIndex = 1,
     frozen: bool = False,
     bias: bool = True,
-    out: AnyArray | None = None,
-) -> Gradients:
+    out: Any = None,
+) -> Gradients[Any]:
     """Gradients of batch norm, in training or with frozen statistics.
 
     Parameters
@@ -155,12 +224,12 @@ def batch_norm_backward(
 
 
 def update_running_stats(
-    running_mean: AnyArray,
-    running_var: AnyArray,
-    stats: BatchStats,
+    running_mean: ArrayArgument,
+    running_var: ArrayArgument,
+    stats: BatchStats[Any],
     *,
     momentum: float = 0.1,
-    correction: int = 1,
+    correction: SupportsIndex = 1,
 ) -> None:
     """Move running statistics towards those of a batch, in place.
 

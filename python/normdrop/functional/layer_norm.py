@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from normdrop import _core
-from normdrop.results import AnyArray, Gradients, NormStats
+from typing import Any, overload
 
-Axis = int | tuple[int, ...]
+from normdrop import _core
+from normdrop._typing import AnyArray, Array, ArrayArgument, Axis, HostArray, OtherArray, Parameter
+from normdrop.results import Gradients, NormStats
 
 
 def layer_norm(
-    x: AnyArray,
-    weight: AnyArray | None = None,
-    bias: AnyArray | None = None,
+    x: Array,
+    weight: ArrayArgument | None = None,
+    bias: ArrayArgument | None = None,
     *,
     axis: Axis = -1,
     eps: float = 1e-5,
-    out: AnyArray | None = None,
-) -> AnyArray:
+    out: ArrayArgument | None = None,
+) -> Array:
     """Normalise ``x`` over one or more neighbouring axes.
 
     ``y = (x - mean) / sqrt(var + eps) * weight + bias``, where mean and var (biased) are those
@@ -71,15 +72,39 @@ def layer_norm(
     return _core.layer_norm(x, weight, bias, axis, eps, out)
 
 
+@overload
 def layer_norm_forward(
-    x: AnyArray,
-    weight: AnyArray | None = None,
-    bias: AnyArray | None = None,
+    x: HostArray,
+    weight: AnyArray | None = ...,
+    bias: AnyArray | None = ...,
+    *,
+    axis: Axis = ...,
+    eps: float = ...,
+    out: AnyArray | None = ...,
+) -> tuple[HostArray, NormStats]: ...
+
+
+@overload
+def layer_norm_forward(
+    x: OtherArray,
+    weight: OtherArray | None = ...,
+    bias: OtherArray | None = ...,
+    *,
+    axis: Axis = ...,
+    eps: float = ...,
+    out: OtherArray | None = ...,
+) -> tuple[OtherArray, NormStats[Any]]: ...
+
+
+def layer_norm_forward(
+    x: Any,
+    weight: Any = None,
+    bias: Any = None,
     *,
     axis: Axis = -1,
     eps: float = 1e-5,
-    out: AnyArray | None = None,
-) -> tuple[AnyArray, NormStats]:
+    out: Any = None,
+) -> tuple[Any, NormStats[Any]]:
     """Layer norm that also returns the statistics its backward pass needs.
 
     Parameters
@@ -105,16 +130,55 @@ def layer_norm_forward(
     return y, NormStats(mean, inv_std)
 
 
+@overload
 def layer_norm_backward(
     grad_output: AnyArray,
-    x: AnyArray,
+    x: HostArray,
     stats: NormStats,
-    weight: AnyArray | None = None,
+    weight: None = ...,
+    *,
+    axis: Axis = ...,
+    bias: bool = ...,
+    out: AnyArray | None = ...,
+) -> Gradients[HostArray]: ...
+
+
+@overload
+def layer_norm_backward(
+    grad_output: AnyArray,
+    x: HostArray,
+    stats: NormStats,
+    weight: Parameter | None,
+    *,
+    axis: Axis = ...,
+    bias: bool = ...,
+    out: AnyArray | None = ...,
+) -> Gradients[HostArray, Parameter]: ...
+
+
+@overload
+def layer_norm_backward(
+    grad_output: OtherArray,
+    x: OtherArray,
+    stats: NormStats[Any],
+    weight: OtherArray | None = ...,
+    *,
+    axis: Axis = ...,
+    bias: bool = ...,
+    out: OtherArray | None = ...,
+) -> Gradients[OtherArray]: ...
+
+
+def layer_norm_backward(
+    grad_output: Any,
+    x: Any,
+    stats: NormStats[Any],
+    weight: Any = None,
     *,
     axis: Axis = -1,
     bias: bool = True,
-    out: AnyArray | None = None,
-) -> Gradients:
+    out: Any = None,
+) -> Gradients[Any]:
     """Gradients of layer norm.
 
     With ``g = grad_output * weight`` and ``x^ = (x - mean) * inv_std``:

@@ -1,6 +1,6 @@
 """Layers with parameters and state over the functions of :mod:`normdrop.functional`.
 
-Every layer is called as ``layer(x, training=True)`` and differentiated by
+Every layer is called as ``layer(x)`` or ``layer(x, training=False)`` and differentiated by
 ``layer.backward(grad_output)``; ``parameters()``, ``gradients()`` and ``state_dict()`` hold its
 arrays under the names PyTorch uses. A new layer is a subclass of :class:`Layer` with two methods.
 """
@@ -9,5 +9,6 @@ from normdrop.layers.base import Layer
 from normdrop.layers.batch_norm import BatchNorm
 from normdrop.layers.dropout import Dropout
 from normdrop.layers.layer_norm import LayerNorm
+from normdrop.layers.loading import IncompatibleKeys
 
-__all__ = ["BatchNorm", "Dropout", "Layer", "LayerNorm"]
+__all__ = ["BatchNorm", "Dropout", "IncompatibleKeys", "Layer", "LayerNorm"]

@@ -1,60 +1,95 @@
-"""What all layers share: the order of calls, and the arrays they own by name."""
+"""What all layers share: the order of calls, their mode, and the arrays they own by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+from normdrop._arguments import flag
+from normdrop._typing import AnyArray as AnyArray
+from normdrop.layers.arrays import NamedArrays
 
-from normdrop.results import Gradients
-
-AnyArray = npt.NDArray[Any]
 Saved = TypeVar("Saved")
+Self = TypeVar("Self", bound="Layer[Any]")
 
 
-class Layer(Generic[Saved]):
+class Layer(NamedArrays, Generic[Saved]):
     """Base of every layer: one backward for each forward, arrays kept by name.
 
-    A subclass fills ``self._parameters`` (what an optimiser changes) and ``self._buffers`` (other
-    state that belongs into a checkpoint), and writes two methods:
+    A subclass names its arrays in ``__init__``, by :meth:`add_parameter` (what an optimiser
+    changes) and :meth:`add_buffer` (other state that belongs into a checkpoint), and the layers
+    inside it by :meth:`add_layer`. It writes two methods:
 
     ``_forward(x, training) -> (y, saved)``
         the result, and whatever the backward needs to remember;
     ``_backward(grad_output, saved) -> grad_x``
-        the gradient of x; the parameters' gradients go to ``self._gradients``.
+        the gradient of x; those of the parameters go to :meth:`set_gradient`.
+
+    Attributes
+    ----------
+    training : bool
+        The mode of a call that does not say ``training=``; see :meth:`train` and :meth:`eval`.
 
     Notes
     -----
-    Between a call and its backward the layer holds a reference to ``x``, not a copy: leave ``x``
-    as it is until then. A layer is an ordinary Python object that two threads must not use at the
-    same time; it can be copied and pickled.
+    Between a call in training and its backward the layer holds a reference to ``x``, not a copy:
+    leave ``x`` as it is until then. A call at inference keeps nothing, unless it is made with
+    ``for_backward=True``. A layer is an ordinary Python object that two threads must not use at
+    the same time; it can be copied and pickled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normdrop.layers import Layer
+    >>> class Scale(Layer):
+    ...     def __init__(self, columns):
+    ...         super().__init__()
+    ...         self.weight = self.add_parameter("weight", np.ones(columns))
+    ...     def _forward(self, x, training):
+    ...         return x * self.weight, x
+    ...     def _backward(self, grad_output, saved):
+    ...         self.set_gradient("weight", (grad_output * saved).sum(axis=0))
+    ...         return grad_output * self.weight
+    >>> layer = Scale(2)
+    >>> y = layer(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    >>> grad_x = layer.backward(np.ones((2, 2)))
+    >>> layer.gradients()["weight"]
+    array([4., 6.])
     """
 
     def __init__(self) -> None:
-        self._parameters: dict[str, AnyArray] = {}
-        self._buffers: dict[str, AnyArray] = {}
-        self._gradients: dict[str, AnyArray] = {}
-        self._saved: Saved | None = None
+        super().__init__()
+        self.training = True
+        self._saved: tuple[Saved] | None = None
+        self._kept_nothing = False
+        self._outer_keeps: bool | None = None
 
-    def __call__(self, x: AnyArray, training: bool = True) -> AnyArray:
-        """Apply the layer and remember what its backward needs.
+    def __call__(
+        self, x: AnyArray, training: bool | None = None, *, for_backward: bool | None = None
+    ) -> AnyArray:
+        """Apply the layer, and remember what its backward needs if there will be one.
 
         Parameters
         ----------
         x : ndarray of float16, bfloat16, float32 or float64
             The input; it is not changed.
-        training : bool
-            False asks for the behaviour at inference.
+        training : bool, optional
+            False asks for the behaviour at inference. The default is the layer's mode, which
+            :meth:`train` and :meth:`eval` set: training, at first.
+        for_backward : bool, optional
+            Whether to keep what :meth:`backward` needs, ``x`` among it. The default is to keep it
+            in training and nothing at inference.
 
         Returns
         -------
         ndarray
             A new array of the kind of ``x``.
         """
-        self._saved = None  # a call that fails must not leave an older one to differentiate
-        y, self._saved = self._forward(x, training)
+        self._forget()  # a call that fails must not leave an older one to differentiate
+        in_training, keep = self._modes(training, for_backward)
+        y, saved = self._forward_with_inner(x, in_training, keep)
+        if keep:
+            self._saved = (saved,)
+        self._kept_nothing = not keep
         return y
 
     def backward(self, grad_output: AnyArray) -> AnyArray:
@@ -75,51 +110,28 @@ class Layer(Generic[Saved]):
         Raises
         ------
         RuntimeError
-            Before a forward call, or a second time for the same one.
+            Before a forward call, a second time for the same one, or after one that kept nothing:
+            at inference, ask for a backward by ``layer(x, training=False, for_backward=True)``.
         """
         if self._saved is None:
-            raise RuntimeError(
-                f"{type(self).__name__}: backward needs a forward call before it, and only one "
-                "backward belongs to each"
-            )
-        grad_x = self._backward(grad_output, self._saved)
+            raise RuntimeError(f"{self._class_name}: backward needs {self._needed_call()}")
+        grad_x = self._backward(grad_output, *self._saved)
         self._saved = None
         return grad_x
 
-    def parameters(self) -> dict[str, AnyArray]:
-        """Return the trained arrays by name: themselves, to be updated in place."""
-        return dict(self._parameters)
+    def train(self: Self, mode: bool = True) -> Self:
+        """Set the mode of calls that do not say ``training=``; return the layer itself.
 
-    def gradients(self) -> dict[str, AnyArray]:
-        """Return the parameters' gradients by name; empty before the first backward."""
-        return dict(self._gradients)
-
-    def state_dict(self) -> dict[str, AnyArray]:
-        """Return copies of all arrays of the state, under PyTorch's names where it has them."""
-        return {name: array.copy() for name, array in self._state().items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, in place; nothing is changed unless all of it fits.
-
-        Parameters
-        ----------
-        state : mapping of str to ndarray
-            What :meth:`state_dict` returned, or a checkpoint's arrays with the same names.
-            Values are converted to the dtype of this layer's own arrays.
-
-        Raises
-        ------
-        ValueError
-            A name is missing or unknown, or a shape differs.
-        TypeError
-            A value is not a NumPy array or number.
+        The layers inside this one get the same mode.
         """
-        own = self._state()
-        self._check_names(set(own), set(state))
-        arrays = {name: self._fitting(name, state[name], own[name]) for name in own}
-        for name, array in arrays.items():
-            own[name][...] = array
-        self._saved = None  # it was computed with the state that is now gone
+        self.training = flag(self._class_name, "mode", mode)
+        for layer in self._layers.values():
+            layer.train(mode)
+        return self
+
+    def eval(self: Self) -> Self:
+        """Make calls that do not say ``training=`` calls at inference; return the layer itself."""
+        return self.train(False)
 
     def _forward(self, x: AnyArray, training: bool) -> tuple[AnyArray, Saved]:
         raise NotImplementedError
@@ -127,75 +139,36 @@ class Layer(Generic[Saved]):
     def _backward(self, grad_output: AnyArray, saved: Saved) -> AnyArray:
         raise NotImplementedError
 
-    def _state(self) -> dict[str, AnyArray]:
-        return {**self._parameters, **self._buffers}
+    def _modes(self, training: bool | None, for_backward: bool | None) -> tuple[bool, bool]:
+        """Whether a call is one of training, and whether it keeps what its backward needs."""
+        mode = self.training if training is None else flag(self._class_name, "training", training)
+        if for_backward is not None:
+            return mode, flag(self._class_name, "for_backward", for_backward)
+        return mode, mode if self._outer_keeps is None else self._outer_keeps
 
-    def _keep_gradients(self, gradients: Gradients) -> AnyArray:
-        """Store the parameters' gradients and pass on that of x."""
-        found = {"weight": gradients.weight, "bias": gradients.bias}
-        self._gradients = {name: array for name, array in found.items() if array is not None}
-        return gradients.x
+    def _forward_with_inner(
+        self, x: AnyArray, training: bool, keep: bool
+    ) -> tuple[AnyArray, Saved]:
+        """Call ``_forward`` while the layers inside keep what this layer keeps."""
+        inner = self._layers.values()
+        if not inner:
+            return self._forward(x, training)
+        try:
+            for layer in inner:
+                layer._outer_keeps = keep
+            return self._forward(x, training)
+        finally:
+            for layer in inner:
+                layer._outer_keeps = None
 
-    def _check_names(self, own: set[str], given: set[str]) -> None:
-        if own != given:
-            raise ValueError(
-                f"{type(self).__name__}: state must have the names {sorted(own)}, "
-                f"got {sorted(given)}"
+    def _forget(self) -> None:
+        self._saved = None
+        self._kept_nothing = False
+
+    def _needed_call(self) -> str:
+        if self._kept_nothing:
+            return (
+                "a forward call that keeps what it needs: at inference "
+                "layer(x, training=False, for_backward=True)"
             )
-
-    def _fitting(self, name: str, value: Any, own: AnyArray) -> AnyArray:
-        layer = type(self).__name__
-        if not isinstance(value, np.ndarray | np.generic | int | float):
-            raise TypeError(
-                f"{layer}: state {name!r} must be a numpy.ndarray, got {type(value).__name__}"
-                + ("; pass its .numpy()" if hasattr(value, "numpy") else "")
-            )
-        array = np.asarray(value)
-        if array.shape != own.shape:
-            raise ValueError(
-                f"{layer}: state {name!r} must have shape {own.shape}, got {array.shape}"
-            )
-        return array.astype(own.dtype)
-
-
-class AffineLayer(Layer[Saved]):
-    """A layer with a weight and a bias, either of which may be left out.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of both parameters.
-    weight, bias : bool
-        Whether there is one. The weight starts at 1 and the bias at 0.
-    dtype : dtype
-        float16, bfloat16, float32 or float64.
-    """
-
-    def __init__(
-        self, shape: tuple[int, ...], *, weight: bool, bias: bool, dtype: npt.DTypeLike
-    ) -> None:
-        super().__init__()
-        self.dtype = self._checked_dtype(dtype)
-        if weight:
-            self._parameters["weight"] = np.ones(shape, self.dtype)
-        if bias:
-            self._parameters["bias"] = np.zeros(shape, self.dtype)
-
-    @property
-    def weight(self) -> AnyArray | None:
-        """The scale, or None where there is none."""
-        return self._parameters.get("weight")
-
-    @property
-    def bias(self) -> AnyArray | None:
-        """The shift, or None where there is none."""
-        return self._parameters.get("bias")
-
-    def _checked_dtype(self, dtype: npt.DTypeLike) -> np.dtype[Any]:
-        found = np.dtype(dtype)
-        if found.name not in ("float16", "bfloat16", "float32", "float64") or not found.isnative:
-            raise TypeError(
-                f"{type(self).__name__}: dtype must be float16, bfloat16, float32 or float64, "
-                f"got {found}"
-            )
-        return found
+        return "a forward call before it, and only one backward belongs to each"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
+from normdrop._arguments import epsilon, flag, integer, real_number
+from normdrop._typing import AnyArray, FloatArray
 from normdrop.functional import (
     batch_norm,
     batch_norm_backward,
     batch_norm_forward,
     update_running_stats,
 )
-from normdrop.layers.base import AffineLayer, AnyArray
+from normdrop.layers.affine import AffineLayer
 from normdrop.results import BatchStats
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 # x, and the statistics of its batch; None where the running ones were used.
 SavedBatch = tuple[AnyArray, BatchStats | None]
@@ -24,8 +29,8 @@ class BatchNorm(AffineLayer[SavedBatch]):
     """Batch norm of each channel, with running statistics for inference.
 
     In training, each channel is normalised by the mean and biased variance of its batch, which
-    also move the running statistics. At inference the running statistics are used, and a backward
-    then treats them as constants.
+    also move the running statistics. At inference the running statistics are used. A backward
+    then treats them as constants; ask for it by ``layer(x, training=False, for_backward=True)``.
 
     Parameters
     ----------
@@ -42,9 +47,12 @@ class BatchNorm(AffineLayer[SavedBatch]):
         Whether there are a weight and a bias.
     correction : {0, 1}
         1 stores the unbiased variance (as PyTorch does), 0 the biased one (Keras, Flax, ONNX).
+    track_running_stats : bool
+        False keeps no running statistics: those of the batch are used at inference too.
     dtype : dtype
         Of the parameters and ``x``: float16, bfloat16, float32 or float64. With float32, ``x`` may
-        be float16 or bfloat16 too. Running statistics are float64 always.
+        be float16 or bfloat16 too. Without parameters ``x`` may have any of the four. Running
+        statistics are float64 always.
 
     Examples
     --------
@@ -61,28 +69,28 @@ class BatchNorm(AffineLayer[SavedBatch]):
 
     def __init__(
         self,
-        num_features: int,
+        num_features: SupportsIndex,
         *,
-        channel_axis: int = 1,
+        channel_axis: SupportsIndex = 1,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
         affine: bool = True,
-        correction: int = 1,
+        correction: SupportsIndex = 1,
+        track_running_stats: bool = True,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        super().__init__((num_features,), weight=affine, bias=affine, dtype=dtype)
-        if momentum is not None and not 0.0 <= momentum <= 1.0:
-            raise ValueError(f"BatchNorm: momentum must be None or in [0, 1], got {momentum}")
-        if correction not in (0, 1):
-            raise ValueError(f"BatchNorm: correction must be 0 or 1, got {correction}")
-        self.num_features = num_features
-        self.channel_axis = channel_axis
-        self.eps = eps
-        self.momentum = momentum
-        self.correction = correction
-        self._buffers["running_mean"] = np.zeros(num_features)
-        self._buffers["running_var"] = np.ones(num_features)
-        self._buffers["num_batches_tracked"] = np.array(0, np.int64)
+        self.num_features = _channels(num_features)
+        self.channel_axis = integer("BatchNorm", "channel_axis", channel_axis)
+        self.eps = epsilon("BatchNorm", eps)
+        self.momentum = _momentum(momentum)
+        self.correction = _correction(correction)
+        self.track_running_stats = flag("BatchNorm", "track_running_stats", track_running_stats)
+        affine = flag("BatchNorm", "affine", affine)
+        super().__init__((self.num_features,), weight=affine, bias=affine, dtype=dtype)
+        if self.track_running_stats:
+            self.add_buffer("running_mean", np.zeros(self.num_features))
+            self.add_buffer("running_var", np.ones(self.num_features))
+            self.add_buffer("num_batches_tracked", np.array(0, np.int64))
 
     def __repr__(self) -> str:
         return (
@@ -91,19 +99,19 @@ class BatchNorm(AffineLayer[SavedBatch]):
         )
 
     @property
-    def running_mean(self) -> npt.NDArray[np.float64]:
-        """Running mean of each channel, shape (C,)."""
-        return self._buffers["running_mean"]
+    def running_mean(self) -> FloatArray | None:
+        """Running mean of each channel, shape (C,); None where none is kept."""
+        return self._buffers.get("running_mean")
 
     @property
-    def running_var(self) -> npt.NDArray[np.float64]:
-        """Running variance of each channel, shape (C,)."""
-        return self._buffers["running_var"]
+    def running_var(self) -> FloatArray | None:
+        """Running variance of each channel, shape (C,); None where none is kept."""
+        return self._buffers.get("running_var")
 
     @property
-    def num_batches_tracked(self) -> int:
-        """Number of batches that the running statistics have seen."""
-        return int(self._buffers["num_batches_tracked"])
+    def num_batches_tracked(self) -> int | None:
+        """Number of batches that the running statistics have seen; None without statistics."""
+        return int(self._buffers["num_batches_tracked"]) if self.track_running_stats else None
 
     def estimate_population(self, batches: Iterable[AnyArray]) -> None:
         """Replace the running statistics by population estimates (the paper's Algorithm 2).
@@ -121,9 +129,14 @@ class BatchNorm(AffineLayer[SavedBatch]):
         Raises
         ------
         ValueError
-            No batch at all, or one with fewer than two values per channel.
+            No batch at all, or one with fewer than two values per channel; a layer with
+            ``track_running_stats=False``.
         """
-        self._saved = None
+        if not self.track_running_stats:
+            raise ValueError(
+                "BatchNorm: estimate_population needs track_running_stats=True, got False"
+            )
+        self._forget()
         mean = np.zeros(self.num_features)
         var = np.zeros(self.num_features)
         total = tracked = 0
@@ -136,16 +149,17 @@ class BatchNorm(AffineLayer[SavedBatch]):
             var += share * (stats.var * (stats.count / (stats.count - 1)) - var)
         if not tracked:
             raise ValueError("BatchNorm: estimate_population needs at least one batch, got none")
-        self.running_mean[...] = mean
-        self.running_var[...] = var
-        self._buffers["num_batches_tracked"][...] = tracked
+        for name, value in zip(_STATISTICS, (mean, var, tracked), strict=True):
+            self._buffers[name][...] = value
 
     def _forward(self, x: AnyArray, training: bool) -> tuple[AnyArray, SavedBatch]:
-        if not training:
+        self._check_x_dtype(x, self.num_features)
+        self._check_channels(x)
+        if self.track_running_stats and not training:
             y = batch_norm(
                 x,
-                self.running_mean,
-                self.running_var,
+                self._buffers["running_mean"],
+                self._buffers["running_var"],
                 self.weight,
                 self.bias,
                 channel_axis=self.channel_axis,
@@ -155,14 +169,17 @@ class BatchNorm(AffineLayer[SavedBatch]):
         y, stats = batch_norm_forward(
             x, self.weight, self.bias, channel_axis=self.channel_axis, eps=self.eps
         )
-        self._track(stats)
+        if self.track_running_stats:
+            self._track(stats)
         return y, (x, stats)
 
     def _backward(self, grad_output: AnyArray, saved: SavedBatch) -> AnyArray:
         x, stats = saved
         frozen = stats is None
         if stats is None:
-            stats = BatchStats.from_running(self.running_mean, self.running_var, self.eps)
+            stats = BatchStats.from_running(
+                self._buffers["running_mean"], self._buffers["running_var"], self.eps
+            )
         gradients = batch_norm_backward(
             grad_output,
             x,
@@ -176,21 +193,51 @@ class BatchNorm(AffineLayer[SavedBatch]):
 
     def _track(self, stats: BatchStats) -> None:
         """Move the running statistics towards those of one batch, and count it."""
-        tracked = self.num_batches_tracked + 1
+        mean, var, count = (self._buffers[name] for name in _STATISTICS)
+        tracked = int(count) + 1
         update_running_stats(
-            self.running_mean,
-            self.running_var,
+            mean,
+            var,
             stats,
             momentum=1.0 / tracked if self.momentum is None else self.momentum,
             correction=self.correction,
         )
-        self._buffers["num_batches_tracked"][...] = tracked
+        count[...] = tracked
 
     def _batch_stats(self, x: AnyArray) -> BatchStats:
-        _, stats = batch_norm_forward(x, channel_axis=self.channel_axis, eps=self.eps)
-        if stats.mean.shape != (self.num_features,):
+        self._check_channels(x)
+        return batch_norm_forward(x, channel_axis=self.channel_axis, eps=self.eps)[1]
+
+    def _check_channels(self, x: AnyArray) -> None:
+        """Name the layer's argument rather than the weight; the function checks the axis."""
+        shape, axis = getattr(x, "shape", None), self.channel_axis
+        if not isinstance(shape, tuple) or not -len(shape) <= axis < len(shape):
+            return
+        if len(shape) > 1 and shape[axis] != self.num_features:
             raise ValueError(
-                f"BatchNorm: x must have {self.num_features} channels along axis "
-                f"{self.channel_axis}, got shape {x.shape}"
+                f"BatchNorm: x must have num_features = {self.num_features} channels along axis "
+                f"{axis}, got {shape[axis]} in {tuple(shape)}"
             )
-        return stats
+
+
+def _channels(num_features: object) -> int:
+    count = integer("BatchNorm", "num_features", num_features)
+    if count < 0:
+        raise ValueError(f"BatchNorm: num_features must be 0 or greater, got {count}")
+    return count
+
+
+def _momentum(momentum: object) -> float | None:
+    if momentum is None:
+        return None
+    found = real_number("BatchNorm", "momentum", momentum, "None or ")
+    if not 0.0 <= found <= 1.0:
+        raise ValueError(f"BatchNorm: momentum must be None or in [0, 1], got {momentum}")
+    return found
+
+
+def _correction(correction: object) -> int:
+    found = integer("BatchNorm", "correction", correction)
+    if found not in (0, 1):
+        raise ValueError(f"BatchNorm: correction must be 0 or 1, got {found}")
+    return found

@@ -6,9 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from normdrop._arguments import probability
+from normdrop._typing import AnyArray
 from normdrop.functional import DropoutMask, dropout_backward, dropout_forward
-from normdrop.functional.dropout import Rng, _probability, _seed_and_call
-from normdrop.layers.base import AnyArray, Layer
+from normdrop.functional.rng import Rng, host_seed
+from normdrop.layers.base import Layer
 
 # The mask, and whether the call was one of training.
 SavedMask = tuple[DropoutMask, bool]
@@ -25,9 +27,10 @@ class Dropout(Layer[SavedMask]):
         ``'inverted'`` divides by q in training and changes nothing at inference. ``'original'``,
         the papers' form, leaves kept elements as they are in training and multiplies by q at
         inference.
-    rng : None, int, (int, int) or numpy.random.Generator
+    rng : None, int, (int, int), Generator, BitGenerator or SeedSequence
         Where the seed comes from: fresh entropy, the seed itself, a (seed, call) pair to go on
-        from, or one 64-bit draw of the generator. Each call in training then uses its own mask.
+        from, one 64-bit draw of the generator, or the first 64-bit word of the sequence. Each
+        call in training then uses its own mask.
 
     Examples
     --------
@@ -51,11 +54,11 @@ class Dropout(Layer[SavedMask]):
         super().__init__()
         if mode not in ("inverted", "original"):
             raise ValueError(f"Dropout: mode must be 'inverted' or 'original', got {mode!r}")
-        self.p = _probability("Dropout", p)
+        self.p = probability("Dropout", p)
         self.mode = mode
-        seed, call = _seed_and_call("Dropout", rng)
-        self._buffers["seed"] = np.array(seed, np.uint64)
-        self._buffers["call"] = np.array(call, np.uint64)
+        seed, call = host_seed("Dropout", rng)
+        self.add_buffer("seed", np.array(seed, np.uint64))
+        self.add_buffer("call", np.array(call, np.uint64))
 
     def __repr__(self) -> str:
         return f"Dropout({self.p}, mode={self.mode!r}, rng=({self.seed}, {self.call}))"

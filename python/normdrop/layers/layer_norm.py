@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import SupportsIndex
+
 import numpy as np
 import numpy.typing as npt
 
+from normdrop._arguments import epsilon, flag, integer
+from normdrop._typing import AnyArray, Axis
 from normdrop.functional import layer_norm_backward, layer_norm_forward
-from normdrop.layers.base import AffineLayer, AnyArray
+from normdrop.layers.affine import AffineLayer
 from normdrop.results import NormStats
 
 SavedRows = tuple[AnyArray, NormStats]
@@ -17,7 +22,7 @@ class LayerNorm(AffineLayer[SavedRows]):
 
     Parameters
     ----------
-    normalized_shape : int or tuple of int
+    normalized_shape : int, or tuple or list of int
         Shape of ``x`` along the normalised axes, and of the parameters.
     axis : int, tuple of int or None
         The normalised axes; None stands for the last ones, as many as ``normalized_shape`` has.
@@ -28,7 +33,8 @@ class LayerNorm(AffineLayer[SavedRows]):
     bias : bool
         False leaves the bias out of an affine layer.
     dtype : dtype
-        Of ``x`` and the parameters: float32 or float64.
+        Of the parameters and ``x``: float16, bfloat16, float32 or float64. With float32, ``x`` may
+        be float16 or bfloat16 too. Without parameters ``x`` may have any of the four.
 
     Examples
     --------
@@ -41,27 +47,30 @@ class LayerNorm(AffineLayer[SavedRows]):
 
     def __init__(
         self,
-        normalized_shape: int | tuple[int, ...],
+        normalized_shape: SupportsIndex | tuple[SupportsIndex, ...] | list[SupportsIndex],
         *,
-        axis: int | tuple[int, ...] | None = None,
+        axis: Axis | None = None,
         eps: float = 1e-5,
         affine: bool = True,
         bias: bool = True,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        shape = normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,)
-        super().__init__(shape, weight=affine, bias=affine and bias, dtype=dtype)
+        shape = _sizes(normalized_shape)
         self.normalized_shape = shape
-        self.axis = tuple(range(-len(shape), 0)) if axis is None else axis
-        self.eps = eps
+        self.axis = tuple(range(-len(shape), 0)) if axis is None else _axes(axis, shape)
+        self._over_the_last = axis is None
+        self.eps = epsilon("LayerNorm", eps)
+        weight = flag("LayerNorm", "affine", affine)
+        bias = flag("LayerNorm", "bias", bias)
+        super().__init__(shape, weight=weight, bias=weight and bias, dtype=dtype)
 
     def __repr__(self) -> str:
         return f"LayerNorm({self.normalized_shape}, axis={self.axis}, eps={self.eps})"
 
     def _forward(self, x: AnyArray, training: bool) -> tuple[AnyArray, SavedRows]:
+        self._check_x_dtype(x, self.normalized_shape)
+        self._check_shape(x)
         y, stats = layer_norm_forward(x, self.weight, self.bias, axis=self.axis, eps=self.eps)
-        if self.weight is None:
-            self._check_shape(x)
         return y, (x, stats)
 
     def _backward(self, grad_output: AnyArray, saved: SavedRows) -> AnyArray:
@@ -72,11 +81,45 @@ class LayerNorm(AffineLayer[SavedRows]):
         return self._keep_gradients(gradients)
 
     def _check_shape(self, x: AnyArray) -> None:
-        """Check what the weight's shape would otherwise have caught."""
+        """Name the layer's shape rather than the weight's; the function checks the axes."""
+        shape = getattr(x, "shape", None)
+        if not isinstance(shape, tuple):
+            return
+        if self._over_the_last and shape[-len(self.normalized_shape) :] == self.normalized_shape:
+            return
         axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)
-        found = tuple(x.shape[axis] for axis in sorted(axis % x.ndim for axis in axes))
+        if not all(-len(shape) <= axis < len(shape) for axis in axes):
+            return
+        found = tuple(shape[axis] for axis in sorted(axis % len(shape) for axis in axes))
         if found != self.normalized_shape:
             raise ValueError(
-                f"LayerNorm: x must have shape {self.normalized_shape} along axis {self.axis}, "
-                f"got {found} in {x.shape}"
+                f"LayerNorm: x must have the normalized_shape {self.normalized_shape} along axis "
+                f"{self.axis}, got {found} in {tuple(shape)}"
             )
+
+
+def _sizes(normalized_shape: object) -> tuple[int, ...]:
+    given = normalized_shape if isinstance(normalized_shape, (tuple, list)) else [normalized_shape]
+    expected = "an integer, or a tuple or list of them"
+    sizes = _integers("normalized_shape", given, expected)
+    if not sizes or min(sizes) < 0:
+        raise ValueError(
+            f"LayerNorm: normalized_shape must have one size or more, each 0 or greater, "
+            f"got {normalized_shape}"
+        )
+    return sizes
+
+
+def _axes(axis: object, shape: tuple[int, ...]) -> int | tuple[int, ...]:
+    given = axis if isinstance(axis, tuple) else (axis,)
+    axes = _integers("axis", given, "None, an integer or a tuple of them")
+    if len(set(axes)) != len(shape) or len(axes) != len(shape):
+        raise ValueError(
+            f"LayerNorm: axis must name as many axes as normalized_shape {shape} has sizes, "
+            f"got {axis}"
+        )
+    return axes if isinstance(axis, tuple) else axes[0]
+
+
+def _integers(argument: str, values: Iterable[object], expected: str) -> tuple[int, ...]:
+    return tuple(integer("LayerNorm", argument, value, expected) for value in values)
