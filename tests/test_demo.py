@@ -301,11 +301,15 @@ def test_the_benchmark_on_the_page(content):
                                   "jax": {"ratio": None, "ms": None}},
     }  # fmt: skip
     benchmark = {"rows": [row], "settings": {"threads": 2}, "versions": {"torch": "2.0"},
-                 "unavailable": {"jax": "jax is <not> installed"}, "skipped": {}}  # fmt: skip
+                 "unavailable": {"jax": "jax is <not> installed"}, "skipped": {},
+                 "machine": {"load_average": 2.4, "processors": 2}}  # fmt: skip
     page = report.render_page({**content, "benchmark": benchmark}, NO_PICTURES)
     assert "4,096 × 1,024" in page and "12×" in page and "torch 2.0" in page
     assert '<td class="loss">0.80×' in page  # losses are shown like the rest
-    assert "jax is &lt;not&gt; installed" in page
+    assert "jax is &lt;not&gt; installed" in page and "busy" not in page
+    benchmark["machine"]["load_average"] = 8.25
+    page = report.render_page({**content, "benchmark": benchmark}, NO_PICTURES)
+    assert "busy with other things (load 8.25 on 2 processors)" in page
 
 
 def test_a_failing_benchmark_is_told_not_hidden(monkeypatch):

@@ -32,8 +32,20 @@ def benchmark_section(benchmark: Mapping[str, Any]) -> str:
     return (
         f"{title}<p>Each library's time over ours: above 1, ours is faster. "
         f"Everyone uses {counted(benchmark['settings']['threads'], 'thread')}; float32, "
-        "every result in fresh memory, medians of runs taken in turns.</p>\n"
+        f"every result in fresh memory, medians of runs taken in turns.{_of_load(benchmark)}</p>\n"
         f"{scroll_table(f'<th>case</th><th>normdrop</th>{head}', rows)}{left_out}"
+    )
+
+
+def _of_load(benchmark: Mapping[str, Any]) -> str:
+    """Say it where other programs took part; the training before counts as one."""
+    machine = benchmark["machine"]
+    if machine["load_average"] <= machine["processors"] + 0.5:
+        return ""
+    return (
+        f" The machine was busy with other things (load {machine['load_average']:g} on "
+        f"{counted(machine['processors'], 'processor')}), so these numbers say little: threads "
+        "that wait for one another take many times as long then."
     )
 
 
