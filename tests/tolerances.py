@@ -101,6 +101,10 @@ HAND_KNOWN_RELATIVE = 1e-7
 # one unit each way.
 BETWEEN_BACKENDS = 2.0
 
+# Units of one rounding to the nearest number, and of the double-double arithmetic before it, which
+# leaves some 2**-50 of a unit: for results of which every rounding can be counted.
+ROUNDING = 0.5 + 1e-3
+
 # A rate estimated from n draws lies within this many standard deviations, or once in 3e5 runs
 # it does not; seeds are fixed, so a pass stays a pass.
 KEEP_RATE_DEVIATIONS = 4.5
