@@ -721,31 +721,31 @@ MANY_ROWS = [
 ]  # fmt: skip
 
 
+def error_of_all(values: np.ndarray, exact: Exact) -> np.ndarray:
+    """Of many results, each of which should be the same: the errors of their extremes."""
+    ends = np.array([values.min(), values.max()])
+    return error_in_roundoffs(ends, Exact(*(np.repeat(part, 2) for part in exact)))
+
+
 @pytest.mark.parametrize(("operation", "shape", "axis"), MANY_ROWS)
 def test_equal_terms_of_long_sums(operation, shape, axis, dtype, backend):
     """Equal terms round alike at every step, so that errors which are dropped add up."""
     x, grad = np.full(shape, 0.3, dtype), np.full(shape, 0.1, dtype)
     size = shape[axis]
-    kept = x.size // size
+    terms = x.size // size
     weight = np.ones(size, dtype)
     if operation == "layer_norm":
-        stats = nd.NormStats(np.zeros(kept), np.ones(kept))
+        stats = nd.NormStats(np.zeros(terms), np.ones(terms))
         got = nd.layer_norm_backward(grad, x, stats, weight, axis=axis)
     else:
         ones = np.ones(size)
-        stats = nd.BatchStats(np.zeros(size), ones, ones, kept)
+        stats = nd.BatchStats(np.zeros(size), ones, ones, terms)
         got = nd.batch_norm_backward(grad, x, stats, weight, channel_axis=axis)
-    g, value = grad.ravel()[:1], x.ravel()[:1]
+    one_grad, one_x, zero, count = grad.ravel()[:1], x.ravel()[:1], np.zeros(1), np.full(1, terms)
     limit = limits(dtype)
-    exact = exact_gradient(g, value, 0.0, 1.0)  # of one term: the means of equal terms
-    everywhere = Exact(*(np.full(got.x.size, float(part[0])) for part in exact))
-    assert_within(error_in_roundoffs(got.x.ravel(), everywhere), limit.gradient, "x")
-    terms = np.array([float(kept)])
-    sums = {
-        "weight": exact_weight_gradient(g, value, np.zeros(1), terms),
-        "bias": exact_dot(g, terms),
-    }
-    for name, exact in sums.items():
-        everywhere = Exact(*(np.full(size, float(np.ravel(part)[0])) for part in exact))
-        errors = error_in_roundoffs(getattr(got, name), everywhere)
-        assert_within(errors, limit.parameter_gradient, name)
+    exact = exact_gradient(one_grad, one_x, 0.0, 1.0)  # the mean of equal terms is one of them
+    assert_within(error_of_all(got.x, exact), limit.gradient, "x")
+    exact = exact_weight_gradient(one_grad, one_x, zero, count.astype(np.float64))
+    assert_within(error_of_all(got.weight, exact), limit.parameter_gradient, "weight")
+    exact = exact_dot(one_grad, count)
+    assert_within(error_of_all(got.bias, exact), limit.parameter_gradient, "bias")
