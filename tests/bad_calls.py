@@ -181,6 +181,12 @@ def array_of(arguments: dict[str, Any], argument: str) -> np.ndarray:
     return getattr(value, field) if field else value
 
 
+def put(arguments: dict[str, Any], argument: str, array: np.ndarray) -> None:
+    """Replace the good array of an argument."""
+    head, _, field = argument.partition(".")
+    arguments[head] = arguments[head]._replace(**{field: array}) if field else array
+
+
 ARRAYS = {
     "layer_norm": ["x", "weight", "bias", "out"],
     "layer_norm_forward": ["x", "weight", "bias", "out"],
@@ -231,10 +237,15 @@ def out_cases() -> Iterator[Bad]:
                           "overlaps")  # fmt: skip
                 yield bad(f"{argument} transposed into", into_transposed(argument), argument,
                           "overlaps")  # fmt: skip
+                for text, flips in DIRECTIONS.items():
+                    for half, out_first in (("first", True), ("second", False)):
+                        label = f"over the {half} half of {argument}, {text.format(argument)}"
+                        yield bad(label, into_half(argument, flips, out_first), argument,
+                                  "overlaps")  # fmt: skip
         if function.endswith("norm_backward"):
             yield bad("x itself", lambda a: a["x"], "x", "overlaps")
-        for argument in ("weight", "bias"):
-            if argument in arguments:
+        for argument in arguments:
+            if argument not in ("x", "grad_output", "out"):
                 yield bad(f"over {argument}", over(argument), argument, "overlaps")
 
 
@@ -268,15 +279,45 @@ def into_transposed(argument: str) -> Callable[[dict[str, Any]], np.ndarray]:
 
 
 def over(argument: str) -> Callable[[dict[str, Any]], np.ndarray]:
-    """``out`` whose memory holds a parameter as well."""
+    """``out`` whose memory holds a parameter or a statistic as well."""
 
     def make(arguments: dict[str, Any]) -> np.ndarray:
-        values, out = arguments[argument], arguments["out"]
-        line = out.ravel()
-        part = line[20 : 20 + values.size]
+        values, line = array_of(arguments, argument), arguments["out"].ravel()
+        part = line[20 : 20 + values.nbytes // line.itemsize].view(values.dtype)
+        part = part.reshape(values.shape)
         part[...] = values
-        arguments[argument] = part
+        put(arguments, argument, part)
         return line.reshape(SHAPE)
+
+    return make
+
+
+FORWARD, BACKWARD, FIRST, LAST = ((), (0, 1, 2), (0,), (2,))  # axes to go down backwards
+DIRECTIONS = {
+    "{} reversed": (BACKWARD, FORWARD),
+    "out reversed": (FORWARD, BACKWARD),
+    "both reversed": (BACKWARD, BACKWARD),
+    "the first axis of out reversed": (FORWARD, FIRST),
+    "the last axis of out reversed": (FORWARD, LAST),
+    "the last axis of {} reversed": (LAST, FORWARD),
+}
+
+
+def into_half(
+    argument: str, flips: tuple[tuple[int, ...], tuple[int, ...]], out_first: bool
+) -> Callable[[dict[str, Any]], np.ndarray]:
+    """An input and ``out`` that share half of their memory, each with axes of negative stride."""
+
+    def make(arguments: dict[str, Any]) -> np.ndarray:
+        values = arguments[argument]
+        half = values.size // 2
+        line = np.zeros(values.size + half, values.dtype)
+        halves = line[: values.size], line[half:]
+        parts = [part.reshape(SHAPE) for part in (halves[::-1] if out_first else halves)]
+        moved, out = (np.flip(part, axes) for part, axes in zip(parts, flips, strict=True))
+        moved[...] = values
+        arguments[argument] = moved
+        return out
 
     return make
 
@@ -456,6 +497,13 @@ def special_cases() -> Iterator[Bad]:
         yield value(update, argument, "broadcast", broadcast, "once", "got")
     itself = itemgetter("running_mean")
     yield value(update, "running_var", "running_mean itself", itself, "running_mean", "overlaps")
+    for argument in ("running_mean", "running_var"):
+        for field in ("mean", "var"):
+            name = f"stats.{field}"
+            own = partial(_own_statistic, field)
+            yield value(update, argument, f"{name} itself", own, name, "overlaps")
+            shared = partial(_shared_statistic, field)
+            yield value(update, argument, f"behind {name}", shared, name, "overlaps")
     yield value(update, "stats.mean", "of two axes", two_axes, "1-D", "got", "(7, 1)")
     from_running = "BatchStats.from_running"
     yield value(from_running, "running_mean", "of two axes", two_axes, "1-D", "got", "(7, 1)")
@@ -463,6 +511,18 @@ def special_cases() -> Iterator[Bad]:
 
 def _frozen(argument: str, arguments: dict[str, Any]) -> np.ndarray:
     return read_only(arguments[argument])
+
+
+def _own_statistic(field: str, arguments: dict[str, Any]) -> np.ndarray:
+    return getattr(arguments["stats"], field)
+
+
+def _shared_statistic(field: str, arguments: dict[str, Any]) -> np.ndarray:
+    """Of every element of a statistic but the first, and one more."""
+    values = _own_statistic(field, arguments)
+    line = np.append(values, 1.0)
+    put(arguments, f"stats.{field}", line[:-1])
+    return line[1:]
 
 
 CASES = [

@@ -136,6 +136,16 @@ def _row_gap(values: Array) -> Array:
     return view
 
 
+def _rows_between_elements(values: Array) -> Array:
+    """Aligned where it begins, but not from the next row on: rows lie half an element off."""
+    row = np.empty(values.shape[1:], values.dtype)
+    step = row.nbytes + values.itemsize // 2
+    buffer = at_byte_offset(np.full(len(values) * step, 0xFF, np.uint8), 0)
+    view = np.ndarray(values.shape, values.dtype, buffer, 0, (step, *row.strides))
+    view[...] = values
+    return view
+
+
 def _read_only(values: Array) -> Array:
     copy = values.copy()
     copy.flags.writeable = False
@@ -199,6 +209,7 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "interior_slice": lambda v: _embedded(v, 1, 1, 1),
     "step_of_every_axis": lambda v: _embedded(v, 1, 3, 2),
     "row_gap": _row_gap,
+    "rows_between_elements": _rows_between_elements,
     "negative_last_stride": lambda v: _reversed_axes(v, iter([v.ndim - 1])),
     "negative_first_stride": lambda v: _reversed_axes(v, iter([0])),
     "negative_strides": lambda v: _reversed_axes(v, iter(range(v.ndim))),

@@ -5,6 +5,7 @@ The oracles compute with rationals, so each row is solved once and serves every 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from cases import (
     HALF_TYPES,
     Row,
     adversarial_rows,
+    generator,
     normal,
     parameter,
     rows_at_the_ends,
@@ -39,7 +41,7 @@ from oracles import (
     long_normalise,
     statistics_units,
 )
-from tolerances import PERTURBATION, limits
+from tolerances import PERTURBATION, ROUNDING, limits
 
 LENGTH = 770  # 7 * 110, so that a channel can be cut into images; no multiple of 4 vectors
 
@@ -553,3 +555,199 @@ def test_perturbed_results_are_rejected(dtype):
     scale = float(exact.scale[7]) * finfo(dtype).eps
     got.x[7] += dtype(PERTURBATION * limits(dtype).gradient * scale)
     assert error_in_roundoffs(got.x, exact).max() > limits(dtype).gradient
+
+
+# Exact statistics: nothing is left but the roundings of the closing pass --------------------------
+
+
+WHOLE_ROWS = [(64, 100, seed) for seed in range(6)] + [(256, 9, seed) for seed in range(12)]
+EVERY_CHOICE = [(False, False), (True, False), (False, True), (True, True)]
+
+
+@cache
+def whole(length: int, largest: int, seed: int) -> np.ndarray:
+    """Whole numbers and their negatives, which every dtype holds: mean 0, and an exact variance."""
+    random = generator("whole", length, largest, seed)
+    half = random.integers(-largest, largest, size=length // 2, endpoint=True)
+    return random.permutation(np.concatenate([half, -half])).astype(np.float64)
+
+
+@cache
+def solved_whole(
+    dtype: type, length: int, largest: int, seed: int
+) -> dict[tuple[bool, bool], Solved]:
+    """For every choice of weight and bias; where one is left out it is None."""
+    row = Row("whole", whole(length, largest, seed).astype(dtype))
+    solutions = {}
+    for choice in EVERY_CHOICE:
+        given = [
+            parameter(row.values.shape, dtype, name, seed) if wanted else None
+            for name, wanted in zip(("weight", "bias"), choice, strict=True)
+        ]
+        affine, statistics = exact_normalise(row.values, *given)
+        first = (None if values is None else values[:1] for values in given)
+        scalar, _ = exact_normalise(row.values, *first)
+        solutions[choice] = Solved(row, *given, statistics, affine, affine, scalar)
+    return solutions
+
+
+def assert_rounded_last(
+    y: np.ndarray, exact: Exact, choice: tuple[bool, bool], backend: str
+) -> None:
+    """Once at the end, and once for the bias, to which what x^ lacks is added.
+
+    float64 without a fused multiply-add: x^ is rounded as well, and so is its product with the
+    weight, in which half a unit of x^ may be a whole one.
+    """
+    weight, bias = choice
+    roundings = 1 + bias
+    fused = backend != "baseline" or platform.machine() not in ("x86_64", "AMD64")
+    if y.dtype == np.float64 and not fused:
+        roundings += 1 + 2 * weight
+    assert_within(error_in_units(y, exact), roundings * ROUNDING, f"weight, bias: {choice}")
+
+
+@pytest.mark.parametrize("choice", EVERY_CHOICE)
+@pytest.mark.parametrize(("length", "largest", "seed"), WHOLE_ROWS)
+def test_inference_rounds_at_the_end_only(length, largest, seed, choice, dtype, backend):
+    """1 / sqrt(var + eps) and x^ have digits that the dtype does not hold, and they count."""
+    case = solved_whole(dtype, length, largest, seed)[choice]
+    running = np.zeros(3), np.full(3, case.statistics.var)
+    given = [None if v is None else np.full(3, v[0]) for v in (case.weight, case.bias)]
+    for layout in ("columns", "images"):
+        x, axis, index = as_channel(case.row.values, layout)
+        y = nd.batch_norm(x, *running, *given, channel_axis=axis)
+        assert_rounded_last(y[index].ravel(), case.scalar, choice, backend)
+
+
+@pytest.mark.parametrize("choice", EVERY_CHOICE)
+@pytest.mark.parametrize(("length", "largest", "seed"), WHOLE_ROWS)
+def test_training_rounds_at_the_end_only(length, largest, seed, choice, dtype, backend):
+    """The same where the statistics are computed: those of whole numbers come out exact."""
+    if backend.startswith("cuda"):
+        pytest.skip("parts have means of their own there, and these are not whole numbers")
+    case = solved_whole(dtype, length, largest, seed)[choice]
+    values = case.row.values
+    y = nd.layer_norm(values, case.weight, case.bias)
+    assert_rounded_last(y, case.affine, choice, backend)
+    columns = np.repeat(values[:, None], 19, axis=1)
+    y = nd.layer_norm(columns, case.weight, case.bias, axis=0)
+    assert_rounded_last(y[:, 17].copy(), case.affine, choice, backend)
+    given = [None if v is None else np.full(3, v[0]) for v in (case.weight, case.bias)]
+    for layout in ("columns", "images"):
+        x, axis, index = as_channel(values, layout)
+        y, _ = nd.batch_norm_forward(x, *given, channel_axis=axis)
+        assert_rounded_last(y[index].ravel(), case.scalar, choice, backend)
+
+
+# Gradients that are easily lost -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((67, 37), 1), ((7, 37, 29), 1), ((611, 5), 1),
+                                             ((7, 5, 211), 1), ((7, 29, 37), -1)])  # fmt: skip
+def test_frozen_gradients_are_products(shape, axis, dtype, backend):
+    """grad_output * inv_std * weight: neither x nor a neighbour's NaN has a part in it."""
+    channels = shape[axis]
+    x, grad = normal(shape, dtype, "x"), normal(shape, dtype, "grad")
+    weight = normal((channels,), dtype, "weight", offset=3.0)
+    inv_std = normal((channels,), np.float64, "inv_std") ** 2 + 0.5
+    stats = nd.BatchStats(np.zeros(channels), inv_std**-2, inv_std, 0)
+    x_rows, grad_rows = (np.moveaxis(a, axis, 0) for a in (x, grad))
+    clean = grad_rows.copy()
+    middle = (shape[0] // 2,) + (0,) * (len(shape) - 2)
+    grad_rows[0][middle] = np.nan
+    x_rows[1][middle] = np.inf
+    x_rows[-1] = np.nan
+    got = nd.batch_norm_backward(grad, x, stats, weight, channel_axis=axis, frozen=True)
+    found = np.moveaxis(got.x, axis, 0)
+    for c in (0, 1, channels // 2, channels - 1):
+        exact = exact_gradient(
+            clean[c].ravel(), np.zeros(clean[c].size), 0.0, inv_std[c], weight[c : c + 1],
+            frozen=True,
+        )  # fmt: skip
+        lost = np.isnan(grad_rows[c]).ravel()
+        assert (np.isnan(found[c]).ravel() == lost).all(), c
+        errors = error_in_roundoffs(found[c].ravel(), exact)[~lost]
+        assert_within(errors, limits(dtype).gradient, f"channel {c}")
+    assert np.isfinite(got.bias).tolist() == [False] + [True] * (channels - 1)
+    assert np.isfinite(got.weight).tolist() == [False] * 2 + [True] * (channels - 3) + [False]
+
+
+# Of x, grad_output and weight: where a product of two leaves the range of float32 and the gradient
+# does not. A weight of 1 stands for none.
+FAR_SCALES = {
+    "products below every float32": (1e-8, 1e-13, 1e-30),
+    "products that float32 holds in part": (1e-8, 1e-17, 1e-22),
+    "gradients that float32 holds in part": (1e-8, 1e-42, 1.0),
+    "products beyond every float32": (1e8, 1e11, 1e33),
+    "sums beyond every float32": (1e8, 5e37, 1.0),
+}
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+@pytest.mark.parametrize("scales", FAR_SCALES)
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if float(finfo(d).max) > 1e38])
+def test_gradients_whose_parts_are_far_out(dtype, scales, rows, backend):
+    """Rows, columns, channels: single precision must not be chosen by one of the factors alone."""
+    x, grad, weight = (
+        (normal((rows, 67), np.float64, name) * scale).astype(dtype)
+        for name, scale in zip(("x", "grad", "weight"), FAR_SCALES[scales], strict=True)
+    )
+    weight = None if FAR_SCALES[scales][2] == 1.0 else weight[0]
+    one = None if weight is None else np.full(rows, weight[0])
+    _, stats = nd.layer_norm_forward(x, eps=0.0)
+    channels = nd.BatchStats(stats.mean, stats.inv_std**-2, stats.inv_std, 67)
+    x_columns, grad_columns = np.ascontiguousarray(x.T), np.ascontiguousarray(grad.T)
+    found = {
+        "rows": nd.layer_norm_backward(grad, x, stats, weight).x,
+        "columns": nd.layer_norm_backward(grad_columns, x_columns, stats, weight, axis=0).x.T,
+        "channels": nd.batch_norm_backward(grad_columns, x_columns, channels, one).x.T,
+        "images": nd.batch_norm_backward(grad[None], x[None], channels, one).x[0],
+    }
+    for row in range(rows):
+        key = grad[row], x[row], float(stats.mean[row]), float(stats.inv_std[row])
+        for name, grad_x in found.items():
+            scalar = weight is not None and name in ("channels", "images")
+            exact = exact_gradient(*key, weight[:1] if scalar else weight)
+            errors = error_in_roundoffs(grad_x[row].copy(), exact)
+            assert_within(errors, limits(dtype).gradient, f"{name}, row {row}")
+
+
+MANY_ROWS = [
+    ("layer_norm", (600_000, 3), -1), ("layer_norm", (600_000, 3), 0),
+    ("layer_norm", (300, 33_000), -1), ("layer_norm", (3, 600_000), -1),
+    ("batch_norm", (600_000, 3), 1), ("batch_norm", (300, 3, 2000), 1),
+    ("batch_norm", (2, 3, 300_000), 1), ("batch_norm", (300, 33_000), 1),
+]  # fmt: skip
+
+
+def error_of_all(values: np.ndarray, exact: Exact) -> np.ndarray:
+    """Of many results, each of which should be the same: the errors of their extremes."""
+    ends = np.array([values.min(), values.max()])
+    return error_in_roundoffs(ends, Exact(*(np.repeat(part, 2) for part in exact)))
+
+
+@pytest.mark.parametrize(("operation", "shape", "axis"), MANY_ROWS)
+def test_equal_terms_of_long_sums(operation, shape, axis, dtype, backend):
+    """Equal terms round alike at every step, so that errors which are dropped add up."""
+    if backend == "cuda-emulated":  # where the whole sums take a minute each
+        shape = tuple(size // 50 if size > 2000 else size for size in shape)
+    x, grad = np.full(shape, 0.3, dtype), np.full(shape, 0.1, dtype)
+    size = shape[axis]
+    terms = x.size // size
+    weight = np.ones(size, dtype)
+    if operation == "layer_norm":
+        stats = nd.NormStats(np.zeros(terms), np.ones(terms))
+        got = nd.layer_norm_backward(grad, x, stats, weight, axis=axis)
+    else:
+        ones = np.ones(size)
+        stats = nd.BatchStats(np.zeros(size), ones, ones, terms)
+        got = nd.batch_norm_backward(grad, x, stats, weight, channel_axis=axis)
+    one_grad, one_x, zero, count = grad.ravel()[:1], x.ravel()[:1], np.zeros(1), np.full(1, terms)
+    limit = limits(dtype)
+    exact = exact_gradient(one_grad, one_x, 0.0, 1.0)  # the mean of equal terms is one of them
+    assert_within(error_of_all(got.x, exact), limit.gradient, "x")
+    exact = exact_weight_gradient(one_grad, one_x, zero, count.astype(np.float64))
+    assert_within(error_of_all(got.weight, exact), limit.parameter_gradient, "weight")
+    exact = exact_dot(one_grad, count)
+    assert_within(error_of_all(got.bias, exact), limit.parameter_gradient, "bias")

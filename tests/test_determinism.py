@@ -117,6 +117,66 @@ def test_a_channel_does_not_depend_on_the_values_of_others(shape, axis, dtype, b
         assert_same_bits(*pair)
 
 
+# What makes one row or channel odd, so that it cannot take the ordinary way: in which array, the
+# value, and whether it stands in all elements or in one.
+ODD = {
+    "NaN in a gradient": ("grad", np.nan, "one"),
+    "an infinite gradient": ("grad", np.inf, "one"),
+    "tiny gradients": ("grad", 1e-30, "all"),
+    "huge gradients": ("grad", 1e30, "all"),
+    "gradients of 0": ("grad", 0.0, "all"),
+    "NaN in x": ("x", np.nan, "one"),
+    "an infinite x": ("x", -np.inf, "one"),
+    "a constant x": ("x", 3.0, "all"),
+}
+
+
+def with_odd(x, grad, axis, place, kind):
+    """Copies of x and grad_output that are odd at one index of an axis."""
+    array, value, extent = ODD[kind]
+    copies = {"x": x.copy(), "grad": grad.copy()}
+    part = np.moveaxis(copies[array], axis, 0)[place]
+    with np.errstate(over="ignore"):
+        part[... if extent == "all" else (-1,) * part.ndim] = value
+    return copies["x"], copies["grad"]
+
+
+def of_others(results, axis, place):
+    """What results, nested as they are, say of all other channels."""
+    if isinstance(results, tuple):
+        return tuple(of_others(result, axis, place) for result in results)
+    if not isinstance(results, np.ndarray):
+        return results
+    return np.delete(results, place, 0 if results.ndim == 1 else axis)
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize(("shape", "axis"), [((203, 37), 1), ((7, 37, 29), 1), ((7, 3, 211), 1),
+                                             ((611, 3), 1), ((7, 29, 37), -1)])  # fmt: skip
+def test_an_odd_channel_moves_no_bit_of_the_others(shape, axis, kind, dtype, backend):
+    """Every result of every other channel, also where most of them are done in one vector."""
+    x, grad, weight, bias = arrays(shape, shape[axis], dtype)
+    expected = batch_norm_results(x, grad, weight, bias, axis=axis)
+    for place in (0, shape[axis] // 2, shape[axis] - 1):
+        odd = with_odd(x, grad, axis, place, kind)
+        got = batch_norm_results(*odd, weight, bias, axis=axis)
+        assert_same_bits(of_others(got, axis, place), of_others(expected, axis, place))
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("length", [29, 257])
+def test_an_odd_row_moves_no_bit_of_the_others(length, kind, dtype, backend):
+    """Rows are done some at a time; the sums over all of them are the only ones it reaches."""
+    x, grad, weight, bias = arrays((11, length), length, dtype)
+    y, stats, gradients = layer_norm_results(x, grad, weight, bias)
+    for place in (0, 5, 10):
+        odd_y, odd_stats, odd_gradients = layer_norm_results(
+            *with_odd(x, grad, 0, place, kind), weight, bias
+        )
+        got, expected = (odd_y, odd_stats, odd_gradients.x), (y, stats, gradients.x)
+        assert_same_bits(of_others(got, 0, place), of_others(expected, 0, place))
+
+
 OFFSETS = [*range(0, 64, 4), 1, 2, 3, 7, 33, 63]
 
 

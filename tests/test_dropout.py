@@ -11,7 +11,7 @@ from ml_dtypes import finfo
 import normdrop as nd
 from cases import normal
 from comparing import assert_same_bits
-from normdrop import reference
+from normdrop import _core, reference
 from normdrop.layers import Dropout
 from tolerances import KEEP_RATE_DEVIATIONS
 
@@ -198,12 +198,46 @@ def test_threshold_and_scale_come_from_the_same_number():
         assert mask.scale == (2.0**32 / threshold if threshold else 0.0)
 
 
+def thresholds_at(word: int) -> tuple[float, float]:
+    """p for which a word is the threshold itself, and p for which it is the one below."""
+    return 1 - word / 2**32, 1 - (word + 1) / 2**32
+
+
 def test_a_word_equal_to_the_threshold_is_dropped(dtype):
-    """Kept below the threshold, not at it: word <= threshold never drops all at p = 1."""
-    x = np.ones(40, dtype)
-    for i, word in enumerate(reference.words_by_index(3, 4, 0, 40).tolist()):
-        at, above = (nd.dropout(x, 1 - t / 2**32, rng=(3, 4))[i] for t in (word, word + 1))
-        assert at == 0 and above != 0
+    """Kept below the threshold, not at it, in whole vectors and behind them."""
+    count = 2 * 256 + 39  # words are made 256 at once
+    x = np.ones(count, dtype)
+    for i, word in enumerate(reference.words_by_index(3, 4, 0, count).tolist()):
+        at, above = (nd.dropout(x, p, rng=(3, 4))[i] for p in thresholds_at(word))
+        assert at == 0 and above != 0, i
+        at, above = (nd.DropoutMask(3, 4, p, (count,)).keep[i] for p in thresholds_at(word))
+        assert not at and above, i
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_threshold_is_exact_where_outputs_are_streamed(shift, dtype):
+    """Outputs of many megabytes are written past the caches, by loops of their own."""
+    count = 2**24 // np.dtype(dtype).itemsize
+    x, out = np.ones(count + shift, dtype)[shift:], np.empty(count + shift, dtype)[shift:]
+    for i in (0, 17, 16384, count // 2 + 5, count - 1):
+        word = int(reference.words_by_index(3, 4, i, 1)[0])
+        at, above = (nd.dropout(x, p, rng=(3, 4), out=out)[i] for p in thresholds_at(word))
+        assert at == 0 and above != 0, i
+
+
+def test_counters_carry_wherever_a_call_begins():
+    """Blocks are made 64 at once; the high counter word changes between any two of them."""
+    blocks, before = 64, 70
+    carry = 4 * 2**32
+    words = reference.words_by_index(11, 12, carry - 4 * before, 4 * (before + 3 * blocks))
+    for threshold in (2**30, 2**31, 3 * 2**30):
+        expected = (words < threshold).astype(np.uint8)
+        for back in range(4 * before):
+            first, count = carry - back, back + 4 * blocks
+            got = _core.dropout_keep(11, 12, threshold, first, count)
+            assert_same_bits(
+                got, expected[-back - 12 * blocks :][:count], f"{back} elements before"
+            )
 
 
 @pytest.mark.parametrize("threshold", [3490065938, 4026531855, 1745032969, 939524103, 1614112203])

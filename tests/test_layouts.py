@@ -268,3 +268,28 @@ def test_running_statistics_in_every_writable_layout(dtype):
         mean, var = np.zeros(5, dtype), np.ones(5, dtype)
         nd.update_running_stats(mean, var, odd)
         assert_same_bits((mean, var), (expected_mean, expected_var), layout)
+
+
+def beside(line: np.ndarray, place: str) -> tuple[np.ndarray, np.ndarray]:
+    """The two halves of a buffer: one behind the other, or element by element in turns."""
+    half = line.size // 2
+    parts = (line[:half], line[half:]) if place == "behind" else (line[::2], line[1::2])
+    return parts[0].reshape(7, 33), parts[1].reshape(7, 33)
+
+
+@pytest.mark.parametrize("place", ["behind", "in turns"])
+@pytest.mark.parametrize("axes", [(), (0,), (1,), (0, 1)])
+def test_out_beside_x_in_one_buffer(axes, place, dtype):
+    """Where no element is shared all is well, in whichever direction the two are read."""
+    values = normal((7, 33), dtype, "x")
+    expected = nd.layer_norm(values)
+    for order in (0, 1):
+        for flips in ((axes, ()), ((), axes), (axes, axes)):
+            halves = beside(np.full(2 * values.size, np.nan, dtype), place)
+            x, out = (
+                np.flip(halves[i], flip) for i, flip in zip((order, 1 - order), flips, strict=True)
+            )
+            x[...] = values
+            assert nd.layer_norm(x, out=out) is out
+            assert_same_bits(out.copy(), expected)
+            assert_same_bits(x.copy(), values)

@@ -101,6 +101,11 @@ HAND_KNOWN_RELATIVE = 1e-7
 # one unit each way.
 BETWEEN_BACKENDS = 2.0
 
+# Units of one rounding to the nearest number, where every rounding of a result can be counted, and
+# of the arithmetic before it, which has more digits: it leaves 2**-11 of a unit at most (float32
+# before float16), and 2**-20 and less where it is of pairs of numbers.
+ROUNDING = 0.5 + 1e-3
+
 # A rate estimated from n draws lies within this many standard deviations, or once in 3e5 runs
 # it does not; seeds are fixed, so a pass stays a pass.
 KEEP_RATE_DEVIATIONS = 4.5

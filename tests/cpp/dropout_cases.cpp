@@ -14,8 +14,9 @@ void for_each_short_draw(Body&& body) {
   std::vector<std::int64_t> counts = around_powers_of_two(7, 9);
   for (std::int64_t n = 0; n <= longest_short_length; ++n) counts.push_back(n);
   for (const std::int64_t count : counts) {
-    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2},
-                                      std::uint64_t{3}, two_32 - 3, 4 * two_32 - 7}) {
+    for (const std::uint64_t first :
+         {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{3}, two_32 - 3,
+          4 * two_32 - 7, 4 * two_32 - 4 * 63}) {
       for (const std::uint64_t threshold :
            {std::uint64_t{0}, std::uint64_t{1}, two_32 / 3, two_32 - 1, two_32}) {
         body(count, DropoutDraw{0x0123456789ABCDEFu, 0xFEDCBA9876543210u, threshold, first});

@@ -17,7 +17,7 @@ std::vector<Target> targets() {
 std::vector<Group> all_groups() {
   std::vector<Group> all;
   for (const auto& groups : {layer_norm_groups(), batch_norm_groups(), running_stats_groups(),
-                             dropout_groups(), copy_groups()}) {
+                             dropout_groups(), copy_groups(), run_tasks_groups()}) {
     all.insert(all.end(), groups.begin(), groups.end());
   }
   return all;

@@ -86,5 +86,6 @@ std::vector<Group> batch_norm_groups();
 std::vector<Group> dropout_groups();
 std::vector<Group> running_stats_groups();
 std::vector<Group> copy_groups();
+std::vector<Group> run_tasks_groups();
 
 }  // namespace normdrop::driver
