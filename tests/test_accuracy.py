@@ -684,6 +684,23 @@ FAR_SCALES = {
 }
 
 
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if float(finfo(d).max) > 1e38])
+def test_products_that_are_small_where_no_factor_is(dtype, backend):
+    """The one large weight stands where the gradient is 0."""
+    x = (normal((5, 67), np.float64, "x") * 1e-8).astype(dtype)
+    grad = (normal((5, 67), np.float64, "grad") * 1e-13).astype(dtype)
+    weight = (normal((67,), np.float64, "weight") * 1e-30).astype(dtype)
+    grad[:, 3], weight[3] = 0.0, 1.0
+    grad[:, 7] = 1.0
+    weight[7] = 0.0
+    _, stats = nd.layer_norm_forward(x, eps=0.0)
+    found = nd.layer_norm_backward(grad, x, stats, weight).x
+    for row in range(5):
+        key = grad[row], x[row], float(stats.mean[row]), float(stats.inv_std[row])
+        errors = error_in_roundoffs(found[row].copy(), exact_gradient(*key, weight))
+        assert_within(errors, limits(dtype).gradient, f"row {row}")
+
+
 @pytest.mark.parametrize("rows", [1, 4, 7])
 @pytest.mark.parametrize("scales", FAR_SCALES)
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if float(finfo(d).max) > 1e38])

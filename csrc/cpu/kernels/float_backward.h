@@ -66,22 +66,24 @@ NORMDROP_INLINE FloatSlopes float_slopes(const FloatStats& stats, double inv_std
           usable};
 }
 
-// Whether the largest of the first values keeps all rounding above underflow and products in range.
-// Without branches on values: this is asked of every row.
-template <class T>
-NORMDROP_INLINE bool has_ordinary_size(const T* values, std::int64_t length) {
-  using bits = int __attribute__((vector_size(vector_bytes)));
+NORMDROP_INLINE float_group magnitudes(float_group value) {
   const float_group zero{};
-  float_group largest{};
-  for_each_group(length < 64 ? length : 64,
-                 [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-    const float_group value = load_float(values + i, extent);
-    NORMDROP_EACH_FLOAT_PART {
-      const f32 part = value.part[p];
-      const f32 magnitude = part < zero.part[p] ? -part : part;
-      largest.part[p] = magnitude > largest.part[p] ? magnitude : largest.part[p];
-    }
-  });
+  NORMDROP_EACH_FLOAT_PART {
+    const f32 part = value.part[p];
+    value.part[p] = part < zero.part[p] ? -part : part;
+  }
+  return value;
+}
+
+NORMDROP_INLINE float_group larger(float_group a, float_group b) {
+  NORMDROP_EACH_FLOAT_PART { a.part[p] = b.part[p] > a.part[p] ? b.part[p] : a.part[p]; }
+  return a;
+}
+
+// Whether some magnitude keeps all rounding above underflow, and none leaves the range in products.
+// Without branches on values: this is asked of every row.
+NORMDROP_INLINE bool is_ordinary(float_group largest) {
+  using bits = int __attribute__((vector_size(vector_bytes)));
   bits found{};  // bit 0: a value of ordinary size, bit 1: one that is too large
   NORMDROP_EACH_FLOAT_PART {
     const f32 part = largest.part[p];
@@ -92,6 +94,31 @@ NORMDROP_INLINE bool has_ordinary_size(const T* values, std::int64_t length) {
   int all = 0;
   for (const int flags : lane) all |= flags;
   return all == 1;
+}
+
+// Of the first values; with weights, of their products too, which may be small where neither is.
+template <bool with_weight = false, class T>
+NORMDROP_INLINE bool has_ordinary_size(const T* values, std::int64_t length,
+                                       const float* weight = nullptr) {
+  float_group largest{};
+  float_group largest_product{};
+  for_each_group(length < 64 ? length : 64,
+                 [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+    const float_group value = load_float(values + i, extent);
+    largest = larger(largest, magnitudes(value));
+    if constexpr (with_weight) {
+      const float_group product = value * load_float(weight + i, extent);
+      largest_product = larger(largest_product, magnitudes(product));
+    }
+  });
+  return is_ordinary(largest) && (!with_weight || is_ordinary(largest_product));
+}
+
+// Whether every product with one of these is of ordinary size where the other factor is.
+NORMDROP_INLINE bool are_plain_weights(const float* weight, std::int64_t length) {
+  bool plain = true;
+  for (std::int64_t i = 0; i < length; ++i) plain &= within(weight[i], 0x1p-20, 0x1p+20);
+  return plain;
 }
 
 // Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.

@@ -228,10 +228,10 @@ void backward_rows(const LayerNormBackward& a) {
   const std::int64_t width = padded(a.reduced) + group_size;  // a last group may begin anywhere
   const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * width;  // float64: and their errors
   Scratch<double> partial(parameters ? slots.count * per_slot : 0);
-  bool weight_suits_float = true;
+  bool weight_is_plain = true;
   if constexpr (suits_single<T>) {
-    weight_suits_float =
-        a.weight == nullptr || has_ordinary_size(static_cast<const float*>(a.weight), a.reduced);
+    weight_is_plain =
+        a.weight == nullptr || are_plain_weights(static_cast<const float*>(a.weight), a.reduced);
   }
   parallel_for(slots.count, slots.rows * a.reduced, [&](std::int64_t slot) {
     double* grad_weight = parameters ? &partial[slot * per_slot] : nullptr;
@@ -240,12 +240,12 @@ void backward_rows(const LayerNormBackward& a) {
     const std::int64_t end = slots.end(slot, a.outer);
     for (std::int64_t row = slots.begin(slot); row < end; row += rows_together) {
       const std::int64_t left = end - row;
-      const RowsBackward<T> rows{a, row, weight_suits_float};
+      const RowsBackward<T> rows{a, row, weight_is_plain};
       if (left >= rows_together) {
         rows.template run<rows_together>(grad_weight, grad_bias);
       } else {
         for (std::int64_t k = 0; k < left; ++k) {
-          RowsBackward<T>{a, row + k, weight_suits_float}.template run<1>(grad_weight, grad_bias);
+          RowsBackward<T>{a, row + k, weight_is_plain}.template run<1>(grad_weight, grad_bias);
         }
       }
     }

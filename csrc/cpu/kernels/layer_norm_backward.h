@@ -17,7 +17,7 @@ template <class T>
 struct RowsBackward {
   const LayerNormBackward& a;
   std::int64_t first;
-  bool weight_suits_float = false;
+  bool weight_is_plain = true;
 
   static const T* at(const void* base, std::int64_t stride, std::int64_t row) {
     return static_cast<const T*>(base) + row * stride;
@@ -65,9 +65,11 @@ struct RowsBackward {
     FloatStats stats{0.0f, 0.0f, 0.0f, false};
     if constexpr (suits_single<T>) {
       stats = float_stats(a.mean[first], a.inv_std[first]);
+      const T* grad = at(a.grad_output, a.grad_output_outer_stride, first);
+      const auto* weight = static_cast<const float*>(a.weight);
       stats.usable =
-          stats.usable && weight_suits_float &&
-          has_ordinary_size(at(a.grad_output, a.grad_output_outer_stride, first), a.reduced);
+          stats.usable && (weight_is_plain ? has_ordinary_size(grad, a.reduced)
+                                           : has_ordinary_size<true>(grad, a.reduced, weight));
     }
     return stats;
   }
@@ -208,7 +210,7 @@ struct RowsBackward {
     FloatSlopes slopes[K];
     bool all_float = suits_single<T>;
     for (int k = 0; k < K; ++k) {
-      const RowsBackward row{a, first + k, weight_suits_float};
+      const RowsBackward row{a, first + k, weight_is_plain};
       stats[k] = row.stats();
       if (stats[k].usable) sum[k] = row.float_sums(0, a.reduced, stats[k]);
       slopes[k] = stats[k].usable ? row.slopes(sum[k], stats[k]) : FloatSlopes{};
@@ -219,7 +221,7 @@ struct RowsBackward {
       if (all_float) return write_float<K>(stats, slopes, grad_weight, grad_bias);
     }
     for (int k = 0; k < K; ++k) {
-      const RowsBackward row{a, first + k, weight_suits_float};
+      const RowsBackward row{a, first + k, weight_is_plain};
       if constexpr (suits_single<T>) {
         if (slopes[k].usable) {
           row.template write_float<1>(&stats[k], &slopes[k], grad_weight, grad_bias);
