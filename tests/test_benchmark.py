@@ -297,6 +297,7 @@ def test_an_exception_ends_all_workers() -> None:
     assert not workers.running["numpy"].is_alive()
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("name", ["torch", "jax", "onnxruntime"])
 def test_installed_peers_agree_with_the_reference(name: str) -> None:
     package = peers.missing_package(name)

@@ -14,11 +14,15 @@ from normdrop import _core
 from normdrop.cli import main as main_module
 from normdrop.cli import progress
 from normdrop.cli.main import main
+from tolerances import HANG_SECONDS
 
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "normdrop", *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "normdrop", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
     )
 
 

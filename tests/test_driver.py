@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 import normdrop
+from tolerances import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_CMAKE = (3, 24)
-RUN_SECONDS = 300
 
 
 def installed(*names: str) -> list[str]:
@@ -77,7 +77,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(driver: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return finished([str(driver), *options], RUN_SECONDS)
+    return finished([str(driver), *options], HANG_SECONDS)
 
 
 def backends() -> list[str]:

@@ -111,6 +111,7 @@ def test_loading_a_state_takes_the_latest_forward_away(layer):
         layer.backward(data("grad"))
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_checkpoint_of_pytorch_loads_as_it_is(channels_last):
     torch = pytest.importorskip("torch")
