@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ REFUSALS = ("overrun", "mask", "barrier", "deadlock", "launch", "device", "strea
 
 
 @pytest.fixture(scope="module")
-def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def emulation(tmp_path_factory: pytest.TempPathFactory, announce: Callable[[str], None]) -> Path:
+    announce("Compiling the cases of the emulated GPU, a minute; the next run finds them.")
     folder = build(
         build_folder("emulation", tmp_path_factory),
         "normdrop_emulation_tests",
