@@ -105,11 +105,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def announce(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Say on the terminal what takes minutes, before it does; output is captured else."""
+    """Say on the terminal what takes minutes, before it does; else it would be captured."""
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    capturing = pytestconfig.pluginmanager.get_plugin("capturemanager")
 
     def tell(text: str) -> None:
-        if reporter is not None:
+        if reporter is None or capturing is None:
+            return
+        with capturing.global_and_fixture_disabled():
             reporter.ensure_newline()
             reporter.write_line(text)
             reporter.flush()

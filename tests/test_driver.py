@@ -33,8 +33,13 @@ def installed(*names: str) -> list[str]:
     return [path for path in found if path is not None]
 
 
-def finished(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+def finished(
+    command: list[str], seconds: float | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds, check=False, env=environment
+    )
 
 
 def version(cmake: str) -> tuple[int, ...]:
@@ -92,7 +97,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory, announce: Callable[[str], N
 
 
 def run(driver: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return finished([str(driver), *options], HANG_SECONDS)
+    """Threads that wait give their processor away, which on a busy machine others want."""
+    return finished([str(driver), *options], HANG_SECONDS, OMP_WAIT_POLICY="passive")
 
 
 def backends() -> list[str]:
