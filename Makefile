@@ -4,28 +4,40 @@ PYTHON ?= python3
 VENV ?= .venv
 CUDA ?= OFF
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-BUILD_OPTIONS := --config-settings=cmake.define.NORMDROP_CUDA=$(CUDA)
-SOURCES := $(shell find csrc cmake python -type f ! -name '*.pyc') CMakeLists.txt pyproject.toml
+# Several makes at once take turns where they compile and install.
+LOCKED := $(PYTHON) tools/with_lock.py build/lock
+INSTALL := $(LOCKED) $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SOURCES := $(shell find csrc cmake python -type f ! -name '*.pyc' ! -name '*.so') \
+	CMakeLists.txt pyproject.toml README.md LICENSE tools/build_wheel.py tools/readme_links.py
+# One wheel for all targets, compiled in a folder that stays: what has not changed is not compiled
+# again. The tools are in $(VENV), since CMake begins anew where their places change.
+WHEELS := build/wheel/$(CUDA)
+PACKAGE := $(VENV)/package-$(CUDA).stamp
+BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
+# The CPU build of PyTorch: on Linux, plain torch brings several GB of CUDA.
+TORCH ?= $(if $(filter Darwin,$(shell uname)),torch,torch==2.13.0+cpu)
+PYTHON_SOURCES := python tests bench examples tools
 CXX_SOURCES := $(shell find csrc cmake tests/cpp -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 # Of the build with the emulated GPU; CUDA=ON adds nvcc's, for these architectures.
 EMULATED_VENV ?= .venv-cuda-emulated
 EMULATED_BIN := $(EMULATED_VENV)/bin
 CUDA_ARCHITECTURES ?= 90-real
-EMULATED_OPTIONS := $(BUILD_OPTIONS) --config-settings=cmake.define.NORMDROP_CUDA_EMULATION=ON \
-	--config-settings=cmake.define.NORMDROP_WARNINGS_AS_ERRORS=ON \
-	--config-settings='cmake.define.CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)'
+EMULATED_WHEELS := build/wheel/emulated-$(CUDA)
+EMULATED_INSTALL := $(LOCKED) $(EMULATED_BIN)/python -m pip install --quiet --disable-pip-version-check
+EMULATED_OPTIONS := NORMDROP_CUDA=$(CUDA) NORMDROP_CUDA_EMULATION=ON NORMDROP_WARNINGS_AS_ERRORS=ON \
+	'CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)'
 comma := ,
 # Which part of the check on a GPU: i/n, n at most 7. It uses PYTHON as it is, without a network.
 PART ?= 1/1
 
-.PHONY: help demo test lint format test-sanitize test-sanitize-cpu test-sanitize-cuda-emulated \
+.PHONY: help demo test test-frameworks lint format test-sanitize test-sanitize-cpu test-sanitize-cuda-emulated \
 	test-sanitize-thread test-cuda-emulated test-mutants gpu-check bench \
 	time-cuda-build clean
 
 help:
 	@echo "make demo           train networks on real digits, write normdrop-demo/index.html"
 	@echo "make test           build, install into $(VENV) and run the tests"
+	@echo "make test-frameworks  install PyTorch, JAX and ONNX Runtime, run the tests that need them"
 	@echo "make lint           formatting, linting and types"
 	@echo "make format         format the sources in place"
 	@echo "make test-sanitize  the C++ drivers, of the CPU and of the emulated GPU, under sanitizers"
@@ -37,37 +49,63 @@ help:
 	@echo "make clean          remove $(VENV) and build folders"
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --upgrade pip
+	@echo "Making the environment $(VENV)."
+	@$(LOCKED) $(PYTHON) -m venv $(VENV)
+	@$(INSTALL) --upgrade pip
 
-# One stamp per set of extras; the package itself is rebuilt when a source is newer.
-$(VENV)/demo.stamp: $(BIN)/python $(SOURCES)
-	$(INSTALL) $(BUILD_OPTIONS) '.[demo]'
+$(VENV)/tools.stamp: pyproject.toml | $(BIN)/python
+	@echo "Installing the build's tools into $(VENV): $(BUILD_TOOLS)."
+	@$(INSTALL) --upgrade $(BUILD_TOOLS)
 	@touch $@
 
-$(VENV)/test.stamp: $(BIN)/python $(SOURCES)
-	$(INSTALL) $(BUILD_OPTIONS) '.[test]'
+# One stamp per choice of CUDA, so that CUDA=ON after CUDA=OFF installs the other wheel.
+$(PACKAGE): $(VENV)/tools.stamp $(SOURCES)
+	@echo "Compiling normdrop: about 50 files, 1 to 4 minutes on two processors; later what has changed."
+	@$(if $(filter OFF,$(CUDA)),,echo "With CUDA and no GPU here to choose by, up to 16 minutes: \
+	export CUDAARCHS=90 compiles for one architecture.")
+	@$(LOCKED) $(BIN)/python tools/build_wheel.py $(WHEELS) NORMDROP_CUDA=$(CUDA)
+	@$(INSTALL) --force-reinstall --no-deps $(WHEELS)/*.whl
+	@rm -f $(VENV)/package-*.stamp
 	@touch $@
 
-$(VENV)/lint.stamp: $(BIN)/python $(SOURCES)
-	$(INSTALL) $(BUILD_OPTIONS) '.[test,lint]'
+extras_of_demo := demo
+extras_of_test := test
+extras_of_lint := test,lint
+extras_of_frameworks := bench
+what_is_installed_for = "$$(echo $(WHEELS)/*.whl)[$(extras_of_$(1))]"
+
+$(VENV)/demo.stamp $(VENV)/test.stamp $(VENV)/lint.stamp: $(VENV)/%.stamp: pyproject.toml | $(PACKAGE)
+	@echo "Installing what make $* needs into $(VENV), up to a minute."
+	@$(INSTALL) $(call what_is_installed_for,$*)
 	@touch $@
 
-demo: $(VENV)/demo.stamp
+$(VENV)/frameworks.stamp: pyproject.toml | $(PACKAGE)
+	@echo "Installing PyTorch, JAX and ONNX Runtime into $(VENV): 500 MB to fetch, some minutes."
+	@$(INSTALL) '$(TORCH)' || { echo "$(TORCH) is not to be had. Name an index that has the CPU build \
+	by PIP_EXTRA_INDEX_URL (PyTorch's page on installing it says which), or take the build that \
+	pip finds, on Linux with several GB of CUDA: make test-frameworks TORCH=torch"; exit 1; }
+	@$(INSTALL) $(call what_is_installed_for,frameworks)
+	@touch $@
+
+demo: $(PACKAGE) $(VENV)/demo.stamp
 	$(BIN)/normdrop demo --out normdrop-demo
 
-test: $(VENV)/test.stamp
+test: $(PACKAGE) $(VENV)/test.stamp
 	$(BIN)/python -m pytest
 
+# None of these may be skipped for want of a framework.
+test-frameworks: $(PACKAGE) $(VENV)/test.stamp $(VENV)/frameworks.stamp
+	NORMDROP_TEST_FRAMEWORKS=torch,jax,onnxruntime,onnx $(BIN)/python -m pytest
+
 lint: $(VENV)/lint.stamp
-	$(BIN)/ruff format --check python tests bench examples
-	$(BIN)/ruff check python tests bench examples
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
 	$(BIN)/mypy
 
 format: $(VENV)/lint.stamp
-	$(BIN)/ruff format python tests bench examples
-	$(BIN)/ruff check --fix python tests bench examples
+	$(BIN)/ruff format $(PYTHON_SOURCES)
+	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 # The orders in which the emulated GPU runs its threads, and what is built for it.
@@ -82,12 +120,14 @@ configure_driver = $(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abs
 test-sanitize: test-sanitize-cpu test-sanitize-cuda-emulated test-sanitize-thread
 
 test-sanitize-cpu: $(VENV)/test.stamp
+	@echo "Compiling with sanitizers, some minutes; later what has changed."
 	$(call configure_driver,build/driver-sanitized,address$(comma)undefined)
 	$(BIN)/cmake --build build/driver-sanitized --target normdrop_driver
 	build/driver-sanitized/normdrop_driver --list | sed 's|.*/|/|' | sort -u | \
 		OMP_WAIT_POLICY=passive xargs -P 2 -I BACKEND build/driver-sanitized/normdrop_driver --only BACKEND
 
 test-sanitize-cuda-emulated: $(VENV)/test.stamp
+	@echo "Compiling with sanitizers, some minutes; later what has changed."
 	$(call configure_driver,build/driver-sanitized,address$(comma)undefined)
 	$(BIN)/cmake --build build/driver-sanitized --target $(EMULATED_TESTS)
 	printf '%s\n' $(EMULATION_ORDERS) | xargs -P 2 -I ORDER env NORMDROP_EMULATION_ORDER=ORDER \
@@ -97,6 +137,7 @@ test-sanitize-cuda-emulated: $(VENV)/test.stamp
 
 # A race shows in every order. Half types take the ways of float32, float64 has more reductions.
 test-sanitize-thread: $(VENV)/test.stamp
+	@echo "Compiling with ThreadSanitizer, some minutes; later what has changed."
 	$(call configure_driver,build/driver-thread,thread)
 	$(BIN)/cmake --build build/driver-thread --target $(EMULATED_TESTS)
 	build/driver-thread/tests/cpp/cuda/normdrop_cuda_driver --list | grep -v -e float16 -e /largest- | \
@@ -105,12 +146,17 @@ test-sanitize-thread: $(VENV)/test.stamp
 	TSAN_OPTIONS=atexit_sleep_ms=0 build/driver-thread/tests/cpp/emulation/normdrop_emulation_tests right/
 
 $(EMULATED_BIN)/python:
-	$(PYTHON) -m venv $(EMULATED_VENV)
-	$(EMULATED_BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@echo "Making the environment $(EMULATED_VENV)."
+	@$(LOCKED) $(PYTHON) -m venv $(EMULATED_VENV)
+	@$(EMULATED_INSTALL) --upgrade pip
 
 # One stamp per set of options, so that CUDA=ON after CUDA=OFF builds again.
-$(EMULATED_VENV)/test-$(CUDA).stamp: $(EMULATED_BIN)/python $(SOURCES)
-	$(EMULATED_BIN)/python -m pip install --quiet --disable-pip-version-check $(EMULATED_OPTIONS) '.[test]'
+$(EMULATED_VENV)/test-$(CUDA).stamp: $(VENV)/tools.stamp $(SOURCES) | $(EMULATED_BIN)/python
+	@echo "Compiling normdrop with the emulated GPU, 3 to 8 minutes on two processors; later what \
+	has changed."
+	@$(LOCKED) $(BIN)/python tools/build_wheel.py $(EMULATED_WHEELS) $(EMULATED_OPTIONS)
+	@$(EMULATED_INSTALL) --force-reinstall --no-deps $(EMULATED_WHEELS)/*.whl
+	@$(EMULATED_INSTALL) "$$(echo $(EMULATED_WHEELS)/*.whl)[test]"
 	@rm -f $(EMULATED_VENV)/test-*.stamp
 	@touch $@
 
@@ -119,15 +165,17 @@ test-cuda-emulated: $(EMULATED_VENV)/test-$(CUDA).stamp
 	NORMDROP_TEST_BACKENDS=cuda-emulated $(EMULATED_BIN)/python -m pytest
 
 test-mutants: $(VENV)/test.stamp
+	@echo "Compiling a driver for each mutant, about an hour for all of them."
 	$(BIN)/python tests/mutants/run.py
 
 gpu-check:
 	PYTHONPATH="bench$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON) -m gpu_check --part $(PART)
 
 time-cuda-build: $(BIN)/python
+	@echo "Two builds with CUDA, for one architecture and for the default list: up to 20 minutes."
 	PATH=$(abspath $(BIN)):$$PATH tools/time-cuda-build
 
-bench: $(VENV)/demo.stamp
+bench: $(PACKAGE) $(VENV)/demo.stamp
 	$(BIN)/normdrop bench --json bench/results/latest.json --plot bench/results/latest.png
 
 clean:

@@ -1,14 +1,17 @@
 """Fixtures: every test that takes ``backend`` runs once under each backend of this machine.
 
 ``NORMDROP_TEST_BACKENDS=cuda-emulated`` (names with commas between) runs those tests, and no
-others, under the backends it names.
+others, under the backends it names. ``NORMDROP_TEST_FRAMEWORKS=torch,jax`` runs those marked
+``frameworks``, and no others, with these packages, none of which may then be missing.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ sys.path.insert(
 )  # cases, oracles and tolerances, however pytest imports
 
 from cases import DTYPES
+
+NEEDS_A_FRAMEWORK = re.compile(r"(?:could not import '|needs |^)(torch|jax|onnxruntime|onnx)\b")
 
 if hypothesis is not None:
     hypothesis.settings.register_profile(
@@ -50,6 +55,25 @@ def chosen_backends() -> list[str]:
     return names
 
 
+def chosen_frameworks() -> list[str]:
+    """Names in ``NORMDROP_TEST_FRAMEWORKS``."""
+    chosen = os.environ.get("NORMDROP_TEST_FRAMEWORKS", "")
+    return chosen.split(",") if chosen else []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, Any]:
+    """What a missing framework skips carries the mark, and may not skip where one is named."""
+    report = yield
+    reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if found := NEEDS_A_FRAMEWORK.search(reason.removeprefix("Skipped: ")):
+        marked = item.get_closest_marker("frameworks") is not None
+        if not marked or found[1] in chosen_frameworks():
+            why = "is named in NORMDROP_TEST_FRAMEWORKS" if marked else "needs the mark frameworks"
+            report.outcome, report.longrepr = "failed", f"{reason}: but {item.name} {why}"
+    return report
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where backends are named, what does not depend on a backend has run elsewhere."""
     emulated = "cuda-emulated" in normdrop.backends()
@@ -58,17 +82,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("emulated_device") and not emulated:
             item.add_marker(pytest.mark.skip(reason=reason))
     named = os.environ.get("NORMDROP_TEST_BACKENDS", "")
-    if not named:
-        return
+    frameworks = chosen_frameworks()
+    for name in frameworks:
+        if importlib.util.find_spec(name) is None:
+            raise pytest.UsageError(
+                f"NORMDROP_TEST_FRAMEWORKS must name installed packages, got {name!r}"
+            )
     with_device = "cuda-emulated" in named.split(",")
 
     def belongs(item: pytest.Item) -> bool:
-        return "backend" in getattr(item, "fixturenames", ()) or (
-            with_device and item.get_closest_marker("emulated_device") is not None
+        if frameworks and item.get_closest_marker("frameworks") is None:
+            return False
+        return (
+            not named
+            or "backend" in getattr(item, "fixturenames", ())
+            or (with_device and item.get_closest_marker("emulated_device") is not None)
         )
 
     config.hook.pytest_deselected(items=[item for item in items if not belongs(item)])
     items[:] = [item for item in items if belongs(item)]
+
+
+@pytest.fixture(scope="session")
+def announce(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Say on the terminal what takes minutes, before it does; else it would be captured."""
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    capturing = pytestconfig.pluginmanager.get_plugin("capturemanager")
+
+    def tell(text: str) -> None:
+        if reporter is None or capturing is None:
+            return
+        with capturing.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(text)
+            reporter.flush()
+
+    return tell
 
 
 @pytest.fixture(params=chosen_backends())

@@ -150,6 +150,7 @@ def test_the_advice_works():
         assert_same_bits(nd.layer_norm(followed), expected)
 
 
+@pytest.mark.frameworks
 def test_advice_for_tensors_of_torch_works():
     torch = pytest.importorskip("torch")
     import ml_dtypes

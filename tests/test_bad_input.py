@@ -130,6 +130,7 @@ def test_arrays_beside_half_types(x_dtype):
         nd.BatchStats.from_running(running, np.ones(5))
 
 
+@pytest.mark.frameworks
 def test_host_tensors_are_told_how_to_become_arrays():
     """The message names .numpy(), and .detach() where a gradient is wanted."""
     torch = pytest.importorskip("torch")

@@ -299,6 +299,7 @@ def test_an_exception_ends_all_workers() -> None:
     assert not workers.running["numpy"].is_alive()
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("name", ["torch", "jax", "onnxruntime"])
 def test_installed_peers_agree_with_the_reference(name: str) -> None:
     if missing := peers.missing_packages(name):

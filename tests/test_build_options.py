@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from test_driver import OLDEST_CMAKE, ROOT, finished, installed, version
+from tolerances import HANG_SECONDS
 
 FOR_THE_CPU = "pip install . -C cmake.define.NORMDROP_CUDA=OFF"
 NVCC = """#!/bin/sh
@@ -25,6 +27,26 @@ cmake_minimum_required(VERSION 3.24)
 include({root}/cmake/cuda_architectures.cmake)
 choose_architectures("{requested}" "{known}" "{present}" chosen)
 message("${{chosen}}")
+"""
+DESCRIBE = """
+cmake_minimum_required(VERSION 3.24)
+include({root}/cmake/cuda_architectures.cmake)
+describe_architectures("{requested}" "{present}" "{chosen}" text)
+message("${{text}}")
+"""
+SCANNED = """
+function(tell_scanned folder)
+  get_property(targets DIRECTORY ${folder} PROPERTY BUILDSYSTEM_TARGETS)
+  foreach(target IN LISTS targets)
+    get_target_property(scanned ${target} CXX_SCAN_FOR_MODULES)
+    message(STATUS "${target} scanned: ${scanned}")
+  endforeach()
+  get_property(subfolders DIRECTORY ${folder} PROPERTY SUBDIRECTORIES)
+  foreach(subfolder IN LISTS subfolders)
+    tell_scanned(${subfolder})
+  endforeach()
+endfunction()
+cmake_language(DEFER CALL tell_scanned ${CMAKE_CURRENT_SOURCE_DIR})
 """
 CUDA_12_0 = "75;80;86;89;90"
 CUDA_13_0 = "75;80;86;87;88;89;90;100;103;110;120;121"
@@ -49,12 +71,12 @@ def configure(cmake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Co
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("CUDAToolkit_ROOT", str(tmp_path / "toolkit"))
 
-    def run(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [cmake, "-S", str(ROOT), "-B", str(tmp_path / "build"), *options]
+    def run(*options: str, program: str = cmake) -> subprocess.CompletedProcess[str]:
+        command = [program, "-S", str(ROOT), "-B", str(tmp_path / "build"), *options]
         command += ["-DNORMDROP_BUILD_DRIVER=ON"]  # needs no pybind11
         if ninjas := installed("ninja"):
             command += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninjas[0]}"]
-        return finished(command, 120)
+        return finished(command, HANG_SECONDS)
 
     return run
 
@@ -145,10 +167,35 @@ def test_processes_are_limited_by_a_pool(configure, tmp_path, monkeypatch):
     assert "  pool = max_jobs\n" in rules
 
 
+def test_no_source_is_scanned_for_modules(configure, tmp_path):
+    """There are none; from C++20 on, CMake 3.28 would scan each source before it compiles it."""
+    scanning = [path for path in installed("cmake") if version(path) >= (3, 28)]
+    if not scanning:
+        pytest.skip("only CMake 3.28 and newer scan")
+    told = tmp_path / "told.cmake"
+    told.write_text(SCANNED)
+    options = ["-DNORMDROP_CUDA=OFF", "-DNORMDROP_CUDA_EMULATION=ON"]
+    result = configure(*options, f"-DCMAKE_PROJECT_INCLUDE={told}", program=scanning[0])
+    assert result.returncode == 0, result.stderr
+    scanned = re.findall(r"^-- (\w+) scanned: (.*)$", result.stdout, flags=re.M)
+    assert {"normdrop_runtime", "normdrop_driver", "normdrop_cuda_driver"} <= {
+        n for n, _ in scanned
+    }
+    assert {value for _, value in scanned} == {"OFF"}
+    files = (tmp_path / "build").rglob("*.ninja")
+    assert not any(".ddi" in path.read_text() for path in files), "a rule that scans for modules"
+
+
+def run_script(
+    cmake: str, folder: Path, script: str, **arguments: str
+) -> subprocess.CompletedProcess[str]:
+    path = folder / "script.cmake"
+    path.write_text(script.format(root=ROOT, **arguments))
+    return finished([cmake, "-P", str(path)], HANG_SECONDS)
+
+
 def choose(cmake: str, folder: Path, **arguments: str) -> subprocess.CompletedProcess[str]:
-    script = folder / "choose.cmake"
-    script.write_text(CHOOSE.format(root=ROOT, **arguments))
-    return finished([cmake, "-P", str(script)], 60)
+    return run_script(cmake, folder, CHOOSE, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +238,29 @@ def test_architectures(cmake, tmp_path, requested, known, present, chosen):
 def test_architectures_that_cannot_be(cmake, tmp_path, requested, text):
     result = choose(cmake, tmp_path, requested=requested, known=CUDA_12_0, present="")
     assert_refused(result, text)
+
+
+@pytest.mark.parametrize(
+    ("requested", "present", "chosen", "texts"),
+    [
+        ("90", "86", "90", ["90, as CMAKE_CUDA_ARCHITECTURES"]),
+        ("", "86", "86-real", ["86-real, of this machine"]),
+        (
+            "",
+            "",
+            "75-real;90-real;90-virtual",
+            ["75-real, 90-real, 90-virtual, since no GPU is here", "CMAKE_CUDA_ARCHITECTURES=90"],
+        ),
+    ],
+)
+def test_the_summary_says_how_to_choose_fewer(cmake, tmp_path, requested, present, chosen, texts):
+    result = run_script(
+        cmake, tmp_path, DESCRIBE, requested=requested, present=present, chosen=chosen
+    )
+    message = " ".join(result.stderr.split())
+    assert result.returncode == 0
+    assert all(text in message for text in texts), message
+    assert ("=90" in message) == (not requested and not present)
 
 
 def test_a_toolkit_on_this_machine_is_complete(cmake, tmp_path):

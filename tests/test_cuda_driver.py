@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ EXPECTED_DTYPES = {
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def driver(tmp_path_factory: pytest.TempPathFactory, announce: Callable[[str], None]) -> Path:
+    announce("Compiling the CUDA kernels for the CPU, 1 to 4 minutes; the next run finds them.")
     folder = build(
         build_folder("emulation", tmp_path_factory),
         "normdrop_cuda_driver",

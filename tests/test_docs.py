@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,13 +75,32 @@ def run(block: Block, page: Path, names: dict[str, object]) -> None:
     assert result.failed == 0, "".join(report)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_of_pages_run(page):
+def run_page(page: Path, framework: str | None = None) -> None:
     """The blocks of a page share their names, from top to bottom."""
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page):
-        if block.needs is None or importlib.util.find_spec(block.needs) is not None:
+        if block.needs in (None, framework):
             run(block, page, names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_pages_run(page):
+    run_page(page)
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    ("page", "framework"),
+    [
+        (page, name)
+        for page in PAGES
+        for name in sorted({block.needs for block in blocks(page)} - {None})
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_examples_that_need_a_framework_run(page, framework):
+    pytest.importorskip(framework)
+    run_page(page, framework)
 
 
 def test_every_python_block_is_found():

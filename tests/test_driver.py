@@ -1,25 +1,29 @@
 """The C++ driver: every function of every backend on memory that shows each stray access.
 
-Built here for a quick run; ``make test-sanitize`` does the long one under the sanitizers.
+Built here for a quick run, in a folder that the next run uses again; ``make test-sanitize`` does
+the long one under the sanitizers.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import normdrop
+from tolerances import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_CMAKE = (3, 24)
-RUN_SECONDS = 300
 
 
 def installed(*names: str) -> list[str]:
@@ -29,13 +33,27 @@ def installed(*names: str) -> list[str]:
     return [path for path in found if path is not None]
 
 
-def finished(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+def finished(
+    command: list[str], seconds: float | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds, check=False, env=environment
+    )
 
 
 def version(cmake: str) -> tuple[int, ...]:
     match = re.search(r"version (\d+)\.(\d+)", finished([cmake, "--version"]).stdout)
     return tuple(int(part) for part in match.groups()) if match else (0, 0)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time in this folder: another test run may be building there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def build(folder: Path, target: str = "normdrop_driver", *options: str) -> Path:
@@ -54,12 +72,13 @@ def build(folder: Path, target: str = "normdrop_driver", *options: str) -> Path:
     configure += options
     if ninjas := installed("ninja"):
         configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninjas[0]}"]
-    result = finished(configure)
-    if result.returncode != 0 and folder.exists():  # left by another CMake, or in another place
-        shutil.rmtree(folder)
+    with locked(folder):
         result = finished(configure)
-    assert result.returncode == 0, result.stdout + result.stderr
-    result = finished([cmakes[0], "--build", str(folder), "--target", target])
+        if result.returncode != 0 and folder.exists():  # left by another CMake, or in another place
+            shutil.rmtree(folder)
+            result = finished(configure)
+        assert result.returncode == 0, result.stdout + result.stderr
+        result = finished([cmakes[0], "--build", str(folder), "--target", target])
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
 
@@ -72,12 +91,14 @@ def build_folder(name: str, factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def driver(tmp_path_factory: pytest.TempPathFactory, announce: Callable[[str], None]) -> Path:
+    announce("Compiling the C++ driver, 1 to 4 minutes; into build/, where the next run finds it.")
     return build(build_folder("driver", tmp_path_factory)) / "normdrop_driver"
 
 
 def run(driver: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return finished([str(driver), *options], RUN_SECONDS)
+    """Threads that wait give their processor away, which on a busy machine others want."""
+    return finished([str(driver), *options], HANG_SECONDS, OMP_WAIT_POLICY="passive")
 
 
 def backends() -> list[str]:
@@ -113,3 +134,18 @@ def test_wrong_usage_is_refused(driver: Path) -> None:
     result = run(driver, "--fast")
     assert result.returncode == 2
     assert "usage" in result.stderr
+
+
+def test_what_is_built_is_announced(driver: Path) -> None:
+    """pytest stands still for minutes while compilers work. Here nothing is compiled again."""
+    case = f"{__file__}::test_wrong_usage_is_refused"
+    result = finished([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", case])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.startswith("Compiling the C++ driver, 1 to 4 minutes")
+
+
+def test_a_second_build_compiles_nothing(driver: Path) -> None:
+    objects = {path: path.stat().st_mtime_ns for path in driver.parent.rglob("*.o")}
+    assert len(objects) > 20
+    build(driver.parent)
+    assert objects == {path: path.stat().st_mtime_ns for path in driver.parent.rglob("*.o")}

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from test_driver import ROOT, RUN_SECONDS, build, build_folder, finished, installed
+from test_driver import ROOT, build, build_folder, finished, installed
+from tolerances import HANG_SECONDS
 
 HAZARDS = (
     "read_neighbour",  # __syncthreads before reading
@@ -28,7 +30,8 @@ REFUSALS = ("overrun", "mask", "barrier", "deadlock", "launch", "device", "strea
 
 
 @pytest.fixture(scope="module")
-def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def emulation(tmp_path_factory: pytest.TempPathFactory, announce: Callable[[str], None]) -> Path:
+    announce("Compiling the cases of the emulated GPU, a minute; the next run finds them.")
     folder = build(
         build_folder("emulation", tmp_path_factory),
         "normdrop_emulation_tests",
@@ -43,7 +46,7 @@ def run(program: Path, *words: str, **environment: str) -> subprocess.CompletedP
         [str(program), *words],
         capture_output=True,
         text=True,
-        timeout=RUN_SECONDS,
+        timeout=HANG_SECONDS,
         check=False,
         env={**os.environ, **environment},
     )
@@ -109,5 +112,5 @@ def test_the_same_source_compiles_for_the_card(tmp_path: Path) -> None:
     options += [f"-gencode=arch=compute_{major},code=sm_{major}" for major in (75, 90)]
     options += ["-DNORMDROP_DEVICE=cuda", *(f"-I{folder}" for folder in folders)]
     command = [compilers[0], *options, "-c", str(source), "-o", str(tmp_path / "contract.o")]
-    result = finished(command, RUN_SECONDS)
+    result = finished(command, HANG_SECONDS)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -12,7 +12,10 @@ import normdrop as nd
 from cases import normal, parameter
 from comparing import assert_same_bits
 
-pytestmark = pytest.mark.skipif("cuda" not in nd.backends(), reason="needs a CUDA device")
+pytestmark = [
+    pytest.mark.frameworks,
+    pytest.mark.skipif("cuda" not in nd.backends(), reason="needs a CUDA device"),
+]
 SHAPE = (37, 129)
 DTYPES = ["float32", "float64", "float16"]
 

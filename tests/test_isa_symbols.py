@@ -15,6 +15,7 @@ import pytest
 
 import normdrop as nd
 from normdrop import _core
+from test_driver import ROOT, build_folder, locked
 
 NM = shutil.which("nm")
 TAGGED = ("avx512", "avx2", "baseline")
@@ -35,25 +36,32 @@ def untagged(symbols: list[str], tag: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory):
+def objects(tmp_path_factory, announce):
     """The kernels' objects of each instruction set, built as the package builds them."""
-    root = Path(__file__).parents[1]
     compiler = shutil.which("g++") or shutil.which("c++")
     if NM is None or compiler is None or sys.platform != "linux":
         pytest.skip("needs nm and a compiler on Linux")
     if len(nd.show_config("dict")["backends_built"]) == 1:
         pytest.skip("one instruction set in this build")
-    folder = tmp_path_factory.mktemp("objects")
+    folder = build_folder("isa-symbols", tmp_path_factory)
+    announce("Compiling the kernels of two instruction sets, a minute; the next run finds them.")
     flags = {"avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
     built = {}
+    newest = max(path.stat().st_mtime for path in [Path(__file__), *(ROOT / "csrc").rglob("*.*")])
+    sources = [ROOT / "csrc/cpu/backend.cpp", *(ROOT / "csrc/cpu/kernels").glob("*.cpp")]
     # Without optimisation nothing is inlined away: every symbol that could ever leak is there.
-    for tag, extra in flags.items():
-        for source in [root / "csrc/cpu/backend.cpp", *(root / "csrc/cpu/kernels").glob("*.cpp")]:
-            target = folder / f"{tag}_{source.stem}.o"
-            command = [compiler, "-std=c++20", "-O0", "-c", f"-I{root / 'csrc'}", "-w"]
+    with locked(folder):
+        folder.mkdir(exist_ok=True)
+        for tag, extra in flags.items():
+            command = [compiler, "-std=c++20", "-O0", "-c", f"-I{ROOT / 'csrc'}", "-w"]
             command += [f"-DNORMDROP_ISA={tag}", "-ffp-contract=off", *extra]
-            subprocess.run([*command, str(source), "-o", str(target)], check=True)
-            built.setdefault(tag, []).append(target)
+            for source in sources:
+                target = folder / f"{tag}_{source.stem}.o"
+                if not target.exists() or target.stat().st_mtime <= newest:
+                    half = target.with_suffix(".new")  # what is interrupted must not look finished
+                    subprocess.run([*command, str(source), "-o", str(half)], check=True)
+                    half.replace(target)
+                built.setdefault(tag, []).append(target)
     return built
 
 

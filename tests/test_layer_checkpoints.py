@@ -146,6 +146,7 @@ def test_names_that_do_not_fit_are_left_out_on_demand():
         layer.load_state_dict(state, "no")
 
 
+@pytest.mark.frameworks
 def test_what_is_left_out_is_what_pytorch_leaves_out():
     torch = pytest.importorskip("torch")
     theirs, ours = torch.nn.BatchNorm1d(3), BatchNorm(3)
@@ -183,6 +184,7 @@ def test_a_network_takes_all_of_a_state_or_nothing():
     assert (net.layers[0].weight == 1).all()
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_checkpoint_of_pytorch_loads_as_it_is(channels_last):
     torch = pytest.importorskip("torch")

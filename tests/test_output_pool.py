@@ -15,6 +15,7 @@ import pytest
 import normdrop as nd
 from cases import normal
 from comparing import assert_same_bits
+from tolerances import HANG_SECONDS
 
 DEFAULT_LIMIT = 512 * 2**20
 ROWS = (1024, 1024)  # 4 MiB in float32, well above what small allocations recycle
@@ -192,7 +193,7 @@ print(nd.show_config("dict")["pool_limit_bytes"])
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
 
@@ -206,7 +207,7 @@ def test_default_limit():
     variables = {k: v for k, v in os.environ.items() if k != "NORMDROP_POOL_BYTES"}
     code = "import normdrop as nd; print(nd.show_config('dict')['pool_limit_bytes'])"
     result = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True,
-                            text=True, timeout=120, check=True)  # fmt: skip
+                            text=True, timeout=HANG_SECONDS, check=True)  # fmt: skip
     assert int(result.stdout) == DEFAULT_LIMIT
 
 

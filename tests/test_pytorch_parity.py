@@ -12,6 +12,7 @@ import normdrop as nd
 from cases import axis_shape, normal, parameter
 from tolerances import FRAMEWORK_RELATIVE
 
+pytestmark = pytest.mark.frameworks
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
 

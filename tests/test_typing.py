@@ -204,6 +204,7 @@ def test_a_typed_program_passes(check, program):
     assert status == 0, output
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize(
     ("module", "array"), [("torch", "torch.Tensor"), ("jax", "jax.Array")], ids=["torch", "jax"]
 )

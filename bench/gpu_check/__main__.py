@@ -29,6 +29,7 @@ from gpu_check.building import (
     usable_backends,
 )
 from gpu_check.sections import (
+    DRY_RUN_SECONDS,
     GRACE_SECONDS,
     PART_SECONDS,
     PEERS,
@@ -66,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{section.name}: {section.about}", flush=True)
             # The build's seconds are the first section's: a part of one section ends in time.
             spent = 0 if found else time.monotonic() - began
-            seconds = max(PART_SECONDS - spent, 10.0)
+            longest = DRY_RUN_SECONDS if setting.dry else PART_SECONDS
+            seconds = max(longest - spent, 10.0)
             found[section.name] = run_section(
                 section, setting, options.against, Path(folder), seconds
             )

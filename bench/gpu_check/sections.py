@@ -20,6 +20,7 @@ class Section:
 # nothing new begins, and what was begun has half a minute to end.
 PART_SECONDS = 420.0
 GRACE_SECONDS = 30.0
+DRY_RUN_SECONDS = 3600.0  # no card is held meanwhile, and a busy machine may take its time
 SECTIONS = (
     Section("tests", "operation tests, masks and outputs bit for bit"),
     Section("safety", "compute-sanitizer, streams, graphs, errors"),

@@ -18,8 +18,10 @@ MemoryOrder memory_order(const ArrayView& view) {
     std::reverse(order.axis, order.axis + view.rank);
     return order;
   }
-  std::stable_sort(order.axis, order.axis + view.rank, [&](int a, int b) {
-    return std::abs(view.strides[a]) > std::abs(view.strides[b]);
+  // A stable sort would allocate; so axes of equal steps stay in order by their numbers.
+  std::sort(order.axis, order.axis + view.rank, [&](int a, int b) {
+    const auto step_a = std::abs(view.strides[a]), step_b = std::abs(view.strides[b]);
+    return step_a != step_b ? step_a > step_b : a < b;
   });
   return order;
 }

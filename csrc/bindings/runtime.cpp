@@ -92,9 +92,10 @@ const Backend* backend_of_context() {
 }
 
 py::object backend_token(const std::string& name) {
-  const Backend& backend = require_backend("use_backend: name", name);
+  // A pointer: of a reference GCC 14 says that it might dangle, for the sake of the argument's text.
+  const Backend* backend = &require_backend("use_backend: name", name);
   return py::reinterpret_steal<py::object>(
-      PyCapsule_New(const_cast<Backend*>(&backend), "normdrop.backend", nullptr));
+      PyCapsule_New(const_cast<Backend*>(backend), "normdrop.backend", nullptr));
 }
 
 py::dict device_config(const DeviceTable& table, int device) {
