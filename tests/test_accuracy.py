@@ -95,7 +95,7 @@ def assert_statistics(case: Solved, mean: float, inv_std: float, var: float | No
     assert_within(statistics_units(inv_std, case.statistics.inv_std), limit.inv_std, "inv_std")
     if var is not None:
         assert var >= 0
-        assert_within(statistics_units(var, case.statistics.var), 2 * limit.inv_std, "var")
+        assert_within(statistics_units(var, case.statistics.var), limit.var, "var")
 
 
 # Forward -----------------------------------------------------------------------------------------

@@ -21,69 +21,80 @@ class Limits(NamedTuple):
     forward: float
     gradient: float
     parameter_gradient: float
-    reference: float
-    inv_std: float
     mean: float
+    inv_std: float
+    var: float
+    reference: float
+    reference_gradient: float
     fence_relative: float
     rounded_share: float = 0.0
 
 
+# Against exact answers (forward to var) each limit is 1.25 times the worst that any backend, the
+# emulated GPU among them, reaches on the rows of the tests: a change that costs accuracy is seen
+# long before a promise of docs/numerics.md is broken (2 and 4 units, 8 roundoffs). The worst stands
+# behind its limit. Kernels may be better; where one is worse, find out why.
 LIMITS = {
-    # forward: the mean as a pair of floats, inv_std * weight beyond float32 and one closing fma
-    #   come to 1.93 at most; a plain float32 formula reaches thousands on the same rows.
-    # gradient, parameter_gradient: two products and two differences in float32 after sums in
-    #   double; each rounding is at most one unit of the scale.
-    # reference: float64 NumPy against float32 kernels, so the reference's own error vanishes.
-    # inv_std, mean: units of double, in which statistics are kept. Plain sums in double may lose
-    #   a unit for every few terms; 128 of them are 3e-14, far below what float32 data can show.
+    # forward: one rounding of x - mean, one of the bias, one at the end; a plain float32 formula
+    #   reaches thousands on the same rows.
+    # gradient, parameter_gradient: sums of 4 terms in float; 1.0 where they are in double.
+    # mean, inv_std, var: units of double, in which statistics are kept, from plain sums in double.
+    # reference: float64 NumPy against float32 kernels, so the reference's own error vanishes; short
+    #   sums, and many of them, reach more than the rows above do.
     "float32": Limits(
-        forward=2.0,
-        gradient=8.0,
-        parameter_gradient=8.0,
-        reference=2.0,
-        inv_std=128.0,
-        mean=128.0,
+        forward=1.64,  # 1.31, rows
+        gradient=4.5,  # 3.59, rows
+        parameter_gradient=1.64,  # 1.31, float32 weight of a bfloat16 layer norm
+        mean=5.9,  # 4.66, columns
+        inv_std=7.5,  # 6, rows
+        var=12.5,  # 10, channels on a GPU
+        reference=2.0,  # 1.64
+        reference_gradient=4.5,  # 3.53, grad_weight of 65,537 channels
         fence_relative=1e-5,
     ),
-    # forward: with everything in double the sum of the squares is the longest chain; four units
-    #   leave room for it and nothing for a rounded mean.
-    # inv_std, mean: what four units forward need.
-    # reference: the reference is plain NumPy in the same precision and brings its own error. A
-    #   fence only, at a scale that counts the rounding of x - mean; `forward` is held against
-    #   exact answers.
+    # forward: rounding of the sum of squares, of the product and at the end; baseline without fma.
+    # reference: the reference is plain NumPy in the same precision and brings its own error, which
+    #   differs between builds of NumPy. A fence only, at a scale that counts the rounding of
+    #   x - mean; `forward` is held against exact answers.
     "float64": Limits(
-        forward=4.0,
-        gradient=8.0,
-        parameter_gradient=8.0,
+        forward=3.3,  # 2.64, rows on baseline
+        gradient=4.75,  # 3.79, columns
+        parameter_gradient=1.5,  # 1.2, weight of a layer norm
+        mean=1.25,  # 1, rows
+        inv_std=2.5,  # 2, channels
+        var=3.75,  # 3, channels
         reference=64.0,
-        inv_std=8.0,
-        mean=4.0,
+        reference_gradient=32.0,
         fence_relative=1e-10,
     ),
-    # forward: the last rounding is half a unit; what comes before it is float32's 2 units, which
-    #   are 2**-12 and 2**-15 units here. The rounding to float32 on the way is in these already.
+    # forward: the last rounding is half a unit; what comes before it is float32's, which is 2**-12
+    #   and 2**-15 units here. The rounding to float32 on the way is in these already.
     # rounded_share: an element misses the nearest number only where the exact value lies that close
     #   to the middle between two, which of ordinary data 1 in 2000 does at most; 20 times that.
     # gradient, parameter_gradient: the last rounding is one roundoff of the gradient, which is no
-    #   larger than its scale; what comes before it is float32's 8 roundoffs, 2**-10 and 2**-13.
-    # reference, inv_std, mean: as in float32, and for the same reasons.
+    #   larger than its scale, and is reached; what comes before it is float32's, 2**-10 and 2**-13.
+    # mean, inv_std, var: as in float32; few different values round alike, so sums drift further.
     "float16": Limits(
-        forward=1.0,
-        gradient=1.01,
-        parameter_gradient=1.01,
-        reference=1.0,
-        inv_std=128.0,
-        mean=128.0,
+        forward=0.63,  # 0.5
+        gradient=1.01,  # 0.99
+        parameter_gradient=1.01,  # 0.83
+        mean=25.0,  # 20, columns
+        inv_std=7.5,  # 6, channels
+        var=8.75,  # 7, channels
+        reference=0.63,
+        reference_gradient=1.01,
         fence_relative=1e-3,
         rounded_share=0.99,
     ),
     "bfloat16": Limits(
-        forward=1.0,
-        gradient=1.01,
-        parameter_gradient=1.01,
-        reference=1.0,
-        inv_std=128.0,
-        mean=128.0,
+        forward=0.63,  # 0.5
+        gradient=1.01,  # 0.99
+        parameter_gradient=1.01,  # 0.86
+        mean=7.5,  # 6, long rows
+        inv_std=16.25,  # 13, long rows
+        var=16.25,  # 13, long rows
+        reference=0.63,
+        reference_gradient=1.01,
         fence_relative=8e-3,
         rounded_share=0.99,
     ),
