@@ -22,6 +22,7 @@ from normdrop.benchmark import Interrupted, Report, Row, select_cases
 from normdrop.benchmark.case_run import CaseRun
 from normdrop.cli import bench
 from normdrop.cli.main import main
+from programs import interruptible
 from test_benchmark_report import make_report
 from tolerances import HANG_SECONDS
 
@@ -372,12 +373,7 @@ def test_ctrl_c_keeps_the_finished_cases(tmp_path: Path) -> None:
     files = ["--json", str(json_path), "--markdown", str(markdown)]
     command = ["bench", "layer_norm", "--against", "numpy", "--threads", "1", *files]
     with subprocess.Popen(
-        [sys.executable, "-m", "normdrop", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A job in the background of a script inherits an ignored SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        interruptible(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
         assert program.stderr is not None
         while not program.stderr.readline().startswith("[1/"):

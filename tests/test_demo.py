@@ -14,7 +14,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from normdrop.experiments.data import IDX_FILES
 from normdrop.experiments.demo import file_names
 from normdrop.experiments.output_folder import claim
 from normdrop.experiments.sigmoid_depth import VARIANTS, Run, Settings
+from programs import interruptible
 from tolerances import HANG_SECONDS
 
 pytest.importorskip("sklearn")
@@ -404,12 +404,10 @@ def test_numbers_out_of_range_are_refused(option, capsys):
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX systems")
 def test_ctrl_c_ends_it_cleanly(tmp_path):
     with subprocess.Popen(
-        [sys.executable, "-m", "normdrop", "demo", "--out", str(tmp_path / "out")],
+        interruptible("demo", "--out", str(tmp_path / "out")),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A job in the background of a script inherits an ignored SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as program:
         assert program.stderr.readline().startswith("Training")
         program.send_signal(signal.SIGINT)

@@ -28,7 +28,29 @@ def backends() -> list[str]:
     return _core.backends()
 
 
-class use_backend:
+class _InContext:
+    """Gives a context variable a value for as long as a ``with`` lasts."""
+
+    def __init__(self, variable: contextvars.ContextVar[Any], value: object) -> None:
+        self._variable = variable
+        self._value = value
+        self._resets: list[contextvars.Token[Any]] = []
+
+    def __enter__(self) -> None:
+        """Give the value to the context."""
+        self._resets.append(self._variable.set(self._value))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Restore what the context had."""
+        self._variable.reset(self._resets.pop())
+
+
+class use_backend(_InContext):
     """Choose the backend.
 
     A plain call sets it for the process; ``with use_backend(name):`` sets it for the current
@@ -55,23 +77,13 @@ class use_backend:
     """
 
     def __init__(self, name: str) -> None:
-        self._token = _core.backend_token(name)
-        self._resets: list[contextvars.Token[object]] = []
+        super().__init__(_core.context_backend, _core.backend_token(name))
         self._choice = _Choice.publish(name, self)
 
     def __enter__(self) -> None:
         """Take the choice back from the process and give it to the context."""
         self._choice.withdraw()
-        self._resets.append(_core.context_backend.set(self._token))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Restore the backend that the context had."""
-        _core.context_backend.reset(self._resets.pop())
+        super().__enter__()
 
 
 class _Choice:
@@ -132,7 +144,7 @@ def set_num_threads(n: int) -> None:
     _core.set_num_threads(n)
 
 
-class num_threads:
+class num_threads(_InContext):
     """Set the number of threads of large calls in the current context.
 
     ``with num_threads(n):`` holds for the calling thread or task (see :mod:`contextvars`) and for
@@ -157,21 +169,7 @@ class num_threads:
     """
 
     def __init__(self, n: int) -> None:
-        self._count = _core.checked_thread_count(n)
-        self._resets: list[contextvars.Token[int]] = []
-
-    def __enter__(self) -> None:
-        """Give the number to the context."""
-        self._resets.append(_core.context_threads.set(self._count))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Restore what the context had."""
-        _core.context_threads.reset(self._resets.pop())
+        super().__init__(_core.context_threads, _core.checked_thread_count(n))
 
 
 def set_pool_limit(bytes: int) -> None:

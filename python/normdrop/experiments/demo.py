@@ -135,13 +135,8 @@ def one_thread() -> Iterator[None]:
     processor that may be busy elsewhere. And the sums of BLAS depend on the number of its threads.
     """
     threadpoolctl: Any = importlib.import_module("threadpoolctl")  # scikit-learn brings it along
-    threads = normdrop.get_num_threads()
-    normdrop.set_num_threads(1)
-    try:
-        with threadpoolctl.threadpool_limits(1, user_api="blas"):
-            yield
-    finally:
-        normdrop.set_num_threads(threads)
+    with normdrop.num_threads(1), threadpoolctl.threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def measure(progress: Progress) -> dict[str, Any]:
