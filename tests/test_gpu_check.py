@@ -307,6 +307,7 @@ def test_draws_of_tensors_are_unsigned():
     assert draw.numpy().tolist() == [7, 2**63]
 
 
+@pytest.mark.frameworks
 def test_arrays_without_end_take_no_memory():
     shapes = {who: array.shape for who, array in TorchOnHost().endless().items()}
     assert {who: tuple(shape) for who, shape in shapes.items()} == {

@@ -189,6 +189,7 @@ def test_without_running_statistics_there_is_no_state_of_them():
     assert missing == ["running_mean", "running_var", "num_batches_tracked"]
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("training", [True, False])
 def test_without_running_statistics_it_is_pytorchs(training):
     torch = pytest.importorskip("torch")
