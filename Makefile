@@ -30,7 +30,7 @@ comma := ,
 # Which part of the check on a GPU: i/n, n at most 7. It uses PYTHON as it is, without a network.
 PART ?= 1/1
 
-.PHONY: help demo test test-frameworks lint format test-sanitize test-sanitize-cpu test-sanitize-cuda-emulated \
+.PHONY: help demo test has-torch test-frameworks lint format test-sanitize test-sanitize-cpu test-sanitize-cuda-emulated \
 	test-sanitize-thread test-cuda-emulated test-mutants gpu-check bench \
 	time-cuda-build clean
 
@@ -92,6 +92,10 @@ demo: $(PACKAGE) $(VENV)/demo.stamp
 
 test: $(PACKAGE) $(VENV)/test.stamp
 	$(BIN)/python -m pytest
+
+# Whether the index has that build of PyTorch for this machine.
+has-torch: | $(BIN)/python
+	@$(INSTALL) --dry-run --no-deps '$(TORCH)' 2> /dev/null
 
 # None of these may be skipped for want of a framework.
 test-frameworks: $(PACKAGE) $(VENV)/test.stamp $(VENV)/frameworks.stamp
