@@ -1,9 +1,9 @@
 // Contents of the compiled module.
 #include <pybind11/pybind11.h>
 
-#include "bindings/device_array.h"
-#include "bindings/operations.h"
-#include "bindings/runtime.h"
+#include "bindings/device/device_array.h"
+#include "bindings/operations/operations.h"
+#include "bindings/runtime/runtime.h"
 
 namespace normdrop {
 

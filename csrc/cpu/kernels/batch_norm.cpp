@@ -4,12 +4,12 @@
 // inner > 1 (NCHW): a channel at a time, its output written while it is in cache; chunks of
 //   channels are tasks where channels are few. inner == 1 (NHWC, 2-D): rows of channels, column
 //   reductions over fixed slots of rows, merged in order.
-#include "cpu/kernels/batch_norm.h"
-#include "cpu/kernels/channel_lines.h"
-#include "cpu/kernels/columns.h"
+#include "cpu/engines/batch_norm.h"
+#include "cpu/engines/channel_lines.h"
+#include "cpu/engines/columns.h"
+#include "cpu/engines/parameters.h"
+#include "cpu/engines/slots.h"
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/parameters.h"
-#include "cpu/kernels/slots.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
@@ -82,14 +82,14 @@ void forward_channel_chunks(const BatchNormForward& a) {
   });
 }
 
-// Channels-last parameters as groups of columns; absent ones are 1 and 0.
+// Channels-last parameters as packs of columns; absent ones are 1 and 0.
 template <class T>
 struct ColumnParameter {
   const T* values;
   double otherwise;
   std::int64_t begin;
   template <class Extent>
-  NORMDROP_LAMBDA_INLINE group operator()(std::int64_t j, Extent extent) const {
+  NORMDROP_LAMBDA_INLINE pack operator()(std::int64_t j, Extent extent) const {
     return values ? load(values + begin + j, extent) : splat(otherwise);
   }
 };

@@ -4,10 +4,10 @@
 // Frozen statistics leave the two means out.
 // inner > 1 (NCHW): some neighbouring channels at a time; slots of channels are tasks where channels
 //   are few. inner == 1 (NHWC, 2-D): batch_norm_row_backward.h.
-#include "cpu/kernels/batch_norm.h"
-#include "cpu/kernels/batch_norm_row_backward.h"
+#include "cpu/engines/batch_norm.h"
+#include "cpu/engines/batch_norm_row_backward.h"
+#include "cpu/engines/parameters.h"
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/parameters.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
@@ -22,13 +22,13 @@ struct ChannelPlan {
 template <class T, class Length>
 NORMDROP_INLINE void write_float_run(const T* x, const T* grad_output, T* grad_x, Length length,
                                      const ChannelPlan& plan, Writing how) {
-  const float_group minus_centre = splat_float(-plan.stats.centre);
-  const float_group slope_g = splat_float(plan.slopes.slope_g);
-  const float_group slope_x = splat_float(plan.slopes.slope_x);
-  const float_group shift = splat_float(plan.slopes.shift);
-  for_each_group_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-    const float_group near = load_float(x + i, extent) + minus_centre;
-    const float_group rest = multiply_add(near, slope_x, shift);
+  const float_pack minus_centre = splat_float(-plan.stats.centre);
+  const float_pack slope_g = splat_float(plan.slopes.slope_g);
+  const float_pack slope_x = splat_float(plan.slopes.slope_x);
+  const float_pack shift = splat_float(plan.slopes.shift);
+  for_each_pack_after(how.head, length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+    const float_pack near = load_float(x + i, extent) + minus_centre;
+    const float_pack rest = multiply_add(near, slope_x, shift);
     store(grad_x + i, multiply_add(load_float(grad_output + i, extent), slope_g, rest), extent,
           how);
   });
@@ -49,16 +49,16 @@ struct ChannelBackward {
   }
 
   RowSums sums(std::int64_t begin, std::int64_t end) const {
-    const group mean = splat(a.mean[channel]);
-    const group inv_std = splat(a.inv_std[channel]);
+    const pack mean = splat(a.mean[channel]);
+    const pack inv_std = splat(a.inv_std[channel]);
     running_sums<T> sum_g{};
     running_sums<T> sum_gx{};
     for (std::int64_t row = begin; row < end; ++row) {
       const T* values = x(row);
       const T* grads = grad_output(row);
-      for_each_group(a.inner, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-        const group g = load(grads + i, extent);
-        const group xh = keep((load(values + i, extent) - mean) * inv_std, extent);
+      for_each_pack(a.inner, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+        const pack g = load(grads + i, extent);
+        const pack xh = keep((load(values + i, extent) - mean) * inv_std, extent);
         sum_g = add(sum_g, g);
         sum_gx = add_product(sum_gx, g, xh);
       });
@@ -69,20 +69,20 @@ struct ChannelBackward {
   void write(std::int64_t begin, std::int64_t end, const RowSums& sum) const {
     const double reciprocal =
         a.frozen ? 0.0 : 1.0 / (static_cast<double>(a.batch) * static_cast<double>(a.inner));
-    const group mean = splat(a.mean[channel]);
-    const group inv_std = splat(a.inv_std[channel]);
-    const group factor = splat(a.inv_std[channel] * parameter<T>(a.weight, channel, 1.0));
-    const group mean_g = splat(sum.g * reciprocal);
-    const group mean_gx = splat(sum.gx * reciprocal);
+    const pack mean = splat(a.mean[channel]);
+    const pack inv_std = splat(a.inv_std[channel]);
+    const pack factor = splat(a.inv_std[channel] * parameter<T>(a.weight, channel, 1.0));
+    const pack mean_g = splat(sum.g * reciprocal);
+    const pack mean_gx = splat(sum.gx * reciprocal);
     const bool frozen = a.frozen;
     for (std::int64_t row = begin; row < end; ++row) {
       const T* values = x(row);
       const T* grads = grad_output(row);
       T* out = static_cast<T*>(a.grad_x) + row * a.grad_x_batch_stride + channel * a.inner;
-      for_each_group(a.inner, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-        group g = load(grads + i, extent);
+      for_each_pack(a.inner, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+        pack g = load(grads + i, extent);
         if (!frozen) {
-          const group xh = (load(values + i, extent) - mean) * inv_std;
+          const pack xh = (load(values + i, extent) - mean) * inv_std;
           g = (g - mean_g) - xh * mean_gx;
         }
         store(out + i, g * factor, extent);

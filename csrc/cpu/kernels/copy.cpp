@@ -4,7 +4,7 @@
 
 #include "cpu/kernels/kernels.h"
 #include "cpu/parallel.h"
-#include "cpu/simd.h"
+#include "cpu/simd/simd.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {

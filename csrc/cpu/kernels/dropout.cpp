@@ -5,11 +5,11 @@
 // one write. A dropped element is 0 also where x is inf or NaN: select, not multiply. Nothing is
 // stored for the backward pass, which is the same function.
 #include "ops/dropout.h"
-#include "cpu/kernels/for_dtype.h"
+#include "cpu/arithmetic/philox_words.h"
+#include "cpu/engines/for_dtype.h"
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/philox_words.h"
 #include "cpu/parallel.h"
-#include "cpu/simd_half.h"
+#include "cpu/simd/simd_half.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
@@ -30,11 +30,11 @@ NORMDROP_INLINE void for_each_block(std::int64_t count, std::int64_t shift, Body
 }
 
 // Calls body(offset, count, words) for pieces of [begin, end); words[k] is that of offset + k. A last
-// group of them may be read beyond the words that there are.
+// pack of them may be read beyond the words that there are.
 template <class Body>
 NORMDROP_INLINE void for_each_piece(const DropoutDraw& draw, const PhiloxKeys& keys,
                                     std::int64_t begin, std::int64_t end, Body&& body) {
-  alignas(64) std::uint32_t words[words_at_once + group_size];
+  alignas(64) std::uint32_t words[words_at_once + pack_size];
   for (std::int64_t i = begin; i < end;) {
     const std::uint64_t index = draw.first_index + static_cast<std::uint64_t>(i);
     const std::int64_t skip = static_cast<std::int64_t>(index % 4);
@@ -89,9 +89,9 @@ struct Apply {
   NORMDROP_LAMBDA_INLINE void half_piece(std::int64_t begin, std::int64_t count,
                                          const std::uint32_t* words) const {
     const u32 limit = last_kept - u32{};
-    const float_group scales = splat_float(scale);
-    for_each_group(count, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
-      float_group kept = load_float(x + begin + k, extent) * scales;
+    const float_pack scales = splat_float(scale);
+    for_each_pack(count, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
+      float_pack kept = load_float(x + begin + k, extent) * scales;
       NORMDROP_EACH_FLOAT_PART {
         u32 word;
         std::memcpy(&word, words + k + p * float_lanes, sizeof word);

@@ -7,10 +7,10 @@
 // Parameter gradients: fixed slots (ranges of rows, by shape alone), merged in order.
 // Sums are double; float32 rows of ordinary size take single precision for what is written, with
 //   the roundings that matter carried along (normalise.h, float_backward.h).
-#include "cpu/kernels/columns.h"
+#include "cpu/engines/columns.h"
+#include "cpu/engines/layer_norm_backward.h"
+#include "cpu/engines/parameters.h"
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/layer_norm_backward.h"
-#include "cpu/kernels/parameters.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
@@ -185,8 +185,8 @@ void forward_tile(const LayerNormForward& a, std::int64_t outer, std::int64_t be
     report<T>(a, outer * a.inner + begin + j, n);
   }
   for (std::int64_t r = 0; r < a.reduced; ++r) {
-    const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
-    const group b = splat(bias ? static_cast<double>(bias[r]) : 0.0);
+    const pack w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
+    const pack b = splat(bias ? static_cast<double>(bias[r]) : 0.0);
     const auto weight_at = [&](std::int64_t, auto) { return w; };
     const auto bias_at = [&](std::int64_t, auto) { return b; };
     normalise_columns(x + r * a.inner, y + r * a.inner, columns, normalisers, 0, weight_at,
@@ -225,7 +225,7 @@ template <class T>
 void backward_rows(const LayerNormBackward& a) {
   const bool parameters = a.grad_weight != nullptr || a.grad_bias != nullptr;
   const Slots slots = plan_slots(a.outer, a.reduced);
-  const std::int64_t width = padded(a.reduced) + group_size;  // a last group may begin anywhere
+  const std::int64_t width = padded(a.reduced) + pack_size;        // a last pack may begin anywhere
   const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * width;  // float64: and their errors
   Scratch<double> partial(parameters ? slots.count * per_slot : 0);
   bool weight_is_plain = true;
@@ -317,14 +317,14 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
     inv_std[j] = a.inv_std[outer * inner + begin + j];
   }
   for (std::int64_t r = 0; r < reduced; ++r) {
-    const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
+    const pack w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
     running_sums<T> sum_weight{};
     running_sums<T> sum_bias{};
-    for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group grad = load(dy + r * inner + j, extent);
-      const group xh =
+    for_each_pack(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      const pack grad = load(dy + r * inner + j, extent);
+      const pack xh =
           keep((load(x + r * inner + j, extent) - load(mean + j)) * load(inv_std + j), extent);
-      const group g = grad * w;
+      const pack g = grad * w;
       add_in_memory<T>(mean_g, 2 * width, j, g);
       add_in_memory<T>(mean_gx, 2 * width, j, g * xh);
       sum_weight = add_product(sum_weight, grad, xh);
@@ -341,11 +341,11 @@ void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t 
     mean_gx[j] *= reciprocal;
   }
   for (std::int64_t r = 0; r < reduced; ++r) {
-    const group w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
-    for_each_group(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const group g = load(dy + r * inner + j, extent) * w;
-      const group xh = (load(x + r * inner + j, extent) - load(mean + j)) * load(inv_std + j);
-      const group centred = (g - load(mean_g + j)) - xh * load(mean_gx + j);
+    const pack w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
+    for_each_pack(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+      const pack g = load(dy + r * inner + j, extent) * w;
+      const pack xh = (load(x + r * inner + j, extent) - load(mean + j)) * load(inv_std + j);
+      const pack centred = (g - load(mean_g + j)) - xh * load(mean_gx + j);
       store(dx + r * inner + j, centred * load(inv_std + j), extent);
     });
   }

@@ -1,0 +1,213 @@
+// The float32 backward passes in single precision, where the numbers allow it.
+//
+// x^ is taken as (x - centre) * inv_std + offset with centre = float(mean), so that a large mean
+// cancels exactly; sums run in float over at most 4 terms in each of two accumulators and are then
+// widened, which bounds their error by 5 of the 8 roundoffs that gradients have (docs/numerics.md). A row whose magnitudes
+// come near the ends of float's range is left to the passes in double.
+#pragma once
+
+#include "cpu/arithmetic/moments.h"
+#include "cpu/simd/simd_float.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+struct RowSums {
+  double g;
+  double gx;
+};
+
+// The sums of a row's or channel's parts, in order, with the rounding errors of the additions; of
+// parts that are not all finite, what plain additions give.
+static inline RowSums sum_in_order(const RowSums* part, std::int64_t parts) {
+  const auto total = [&](double RowSums::* field) {
+    double_double sum{0.0, 0.0};
+    for (std::int64_t i = 0; i < parts; ++i) {
+      const double_double next = two_sum(sum.high, part[i].*field);
+      sum = {next.high, sum.low + next.low};
+    }
+    return is_finite(sum.low) ? sum.high + sum.low : sum.high;
+  };
+  return {total(&RowSums::g), total(&RowSums::gx)};
+}
+
+// Statistics of one row or channel as floats.
+struct FloatStats {
+  float centre;
+  float inv_std;
+  float offset;
+  bool usable;
+};
+
+NORMDROP_INLINE FloatStats float_stats(double mean, double inv_std) {
+  if (!has_fma || !within(inv_std, 0x1p-30, 0x1p+30) || !within(mean * inv_std, 0.0, 0x1p+10)) {
+    return {0.0f, 0.0f, 0.0f, false};
+  }
+  const float centre = static_cast<float>(mean);
+  const double rest = mean - static_cast<double>(centre);
+  return {centre, static_cast<float>(inv_std), static_cast<float>(-rest * inv_std), true};
+}
+
+// grad_x = g * slope_g + (x - centre) * slope_x + shift, for g the gradient of x^ (or of y, with
+// the weight in `factor`).
+struct FloatSlopes {
+  float slope_g;
+  float slope_x;
+  float shift;
+  bool usable;
+};
+
+NORMDROP_INLINE FloatSlopes float_slopes(const FloatStats& stats, double inv_std, double factor,
+                                         double mean_g, double mean_gx) {
+  const double slope_x = -factor * mean_gx * inv_std;
+  const double shift = -factor * (mean_g + mean_gx * static_cast<double>(stats.offset));
+  const bool usable = stats.usable && (factor == 0.0 || within(factor, 0x1p-40, 0x1p+40)) &&
+                      within(slope_x, 0.0, 0x1p+60) && within(shift, 0.0, 0x1p+60);
+  return {static_cast<float>(factor), static_cast<float>(slope_x), static_cast<float>(shift),
+          usable};
+}
+
+NORMDROP_INLINE float_pack magnitudes(float_pack value) {
+  const float_pack zero{};
+  NORMDROP_EACH_FLOAT_PART {
+    const f32 part = value.part[p];
+    value.part[p] = part < zero.part[p] ? -part : part;
+  }
+  return value;
+}
+
+NORMDROP_INLINE float_pack larger(float_pack a, float_pack b) {
+  NORMDROP_EACH_FLOAT_PART { a.part[p] = b.part[p] > a.part[p] ? b.part[p] : a.part[p]; }
+  return a;
+}
+
+// Whether some magnitude keeps all rounding above underflow, and none leaves the range in products.
+// Without branches on values: this is asked of every row.
+NORMDROP_INLINE bool is_ordinary(float_pack largest) {
+  using bits = int __attribute__((vector_size(vector_bytes)));
+  bits found{};  // bit 0: a value of ordinary size, bit 1: one that is too large
+  NORMDROP_EACH_FLOAT_PART {
+    const f32 part = largest.part[p];
+    found |= ((part >= 0x1p-60f) & 1) | ((part > 0x1p+40f) & 2);
+  }
+  int lane[vector_bytes / 4];
+  std::memcpy(lane, &found, sizeof found);
+  int all = 0;
+  for (const int flags : lane) all |= flags;
+  return all == 1;
+}
+
+// Of the first values; with weights, of their products too, which may be small where neither is.
+template <bool with_weight = false, class T>
+NORMDROP_INLINE bool has_ordinary_size(const T* values, std::int64_t length,
+                                       const float* weight = nullptr) {
+  float_pack largest{};
+  float_pack largest_product{};
+  for_each_pack(length < 64 ? length : 64, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+    const float_pack value = load_float(values + i, extent);
+    largest = larger(largest, magnitudes(value));
+    if constexpr (with_weight) {
+      const float_pack product = value * load_float(weight + i, extent);
+      largest_product = larger(largest_product, magnitudes(product));
+    }
+  });
+  return is_ordinary(largest) && (!with_weight || is_ordinary(largest_product));
+}
+
+// Whether every product with one of these is of ordinary size where the other factor is. The lanes'
+// smallest and largest magnitudes: a call with few rows asks this of as many elements as it has.
+NORMDROP_INLINE bool are_plain_weights(const float* weight, std::int64_t length) {
+  float_pack largest = splat_float(1.0f);
+  float_pack smallest_negated = splat_float(-1.0f);
+  std::int64_t i = 0;
+  for (; i + pack_size <= length; i += pack_size) {
+    const float_pack magnitude = magnitudes(load_float(weight + i, full_pack{}));
+    largest = larger(largest, magnitude);
+    smallest_negated = larger(smallest_negated, float_pack{} - magnitude);
+  }
+  float high[pack_size];
+  float low[pack_size];
+  store_float(high, largest);
+  store_float(low, smallest_negated);
+  bool plain = true;
+  for (int lane = 0; lane < pack_size; ++lane) {
+    plain &= high[lane] <= 0x1p+20f && low[lane] <= -0x1p-20f;
+  }
+  for (; i < length; ++i) plain &= within(weight[i], 0x1p-20, 0x1p+20);
+  return plain;
+}
+
+// Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.
+class FloatSums {
+ public:
+  template <bool has_weight, class T, class Length>
+  NORMDROP_LAMBDA_INLINE void add_run(const T* x, const T* grad, const float* weight, Length run,
+                                      const FloatStats& stats) {
+    if constexpr (Length::is_short) {
+      make_room((Length::packs + 1) / 2);
+      for_each_pack(run, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+        add_term<has_weight>(x, grad, weight, i, extent, i / pack_size % 2, stats);
+      });
+    } else {
+      constexpr std::int64_t block = terms_in_float * 2 * pack_size;
+      for (std::int64_t begin = 0; begin < run.length; begin += block) {
+        const std::int64_t count = run.length - begin < block ? run.length - begin : block;
+        make_room((count + 2 * pack_size - 1) / (2 * pack_size));
+        add_block<has_weight>(x + begin, grad + begin, has_weight ? weight + begin : nullptr, count,
+                              stats);
+      }
+    }
+  }
+
+  NORMDROP_LAMBDA_INLINE RowSums total() {
+    flush();
+    return {sum_of_lanes(g_), sum_of_lanes(gx_)};
+  }
+
+ private:
+  static constexpr std::int64_t terms_in_float = 4;
+
+  NORMDROP_LAMBDA_INLINE void make_room(std::int64_t terms) {
+    if (terms_ + terms > terms_in_float) flush();
+    terms_ += terms;
+  }
+
+  template <bool has_weight, class T, class Extent>
+  NORMDROP_LAMBDA_INLINE void add_term(const T* x, const T* grad, const float* weight,
+                                       std::int64_t i, Extent extent, std::int64_t which,
+                                       const FloatStats& stats) {
+    float_pack value = load_float(grad + i, extent);
+    if constexpr (has_weight) value = value * load_float(weight + i, extent);
+    const float_pack near = load_float(x + i, extent) - splat_float(stats.centre);
+    const float_pack xh = multiply_add(near, splat_float(stats.inv_std), splat_float(stats.offset));
+    sum_g_[which] = sum_g_[which] + value;
+    sum_gx_[which] = multiply_add(value, xh, sum_gx_[which]);
+  }
+
+  template <bool has_weight, class T>
+  NORMDROP_LAMBDA_INLINE void add_block(const T* x, const T* grad, const float* weight,
+                                        std::int64_t count, const FloatStats& stats) {
+    std::int64_t i = 0;
+    for (; i + 2 * pack_size <= count; i += 2 * pack_size) {
+      add_term<has_weight>(x, grad, weight, i, full_pack{}, 0, stats);
+      add_term<has_weight>(x, grad, weight, i + pack_size, full_pack{}, 1, stats);
+    }
+    for_each_pack(count - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
+      add_term<has_weight>(x, grad, weight, i + k, extent, 0, stats);
+    });
+  }
+
+  NORMDROP_LAMBDA_INLINE void flush() {
+    g_ = g_ + widen(sum_g_[0] + sum_g_[1]);
+    gx_ = gx_ + widen(sum_gx_[0] + sum_gx_[1]);
+    sum_g_[0] = sum_g_[1] = sum_gx_[0] = sum_gx_[1] = float_pack{};
+    terms_ = 0;
+  }
+
+  pack g_ = splat(0.0);
+  pack gx_ = splat(0.0);
+  float_pack sum_g_[2] = {};
+  float_pack sum_gx_[2] = {};
+  std::int64_t terms_ = 0;
+};
+
+}  // namespace normdrop::NORMDROP_ISA
