@@ -24,6 +24,11 @@ inline constexpr std::int64_t chunk_bytes = 16384;
 inline constexpr std::int64_t short_rows_at_once = 8;
 inline constexpr std::int64_t short_rows_elements = 2048;
 
+// Rows of more chunks than this, fewer than so many of them per thread, are shared out by chunks:
+// whole rows as tasks would leave threads without one, or wait for the last.
+inline constexpr std::int64_t chunks_of_long_row = 16;
+inline constexpr std::int64_t rows_per_thread = 4;
+
 // Column reductions: rows per chunk so that a chunk of a column tile stays in L2, and columns
 // per tile so that its accumulators stay in L1.
 inline constexpr std::int64_t column_tile = 1024;
@@ -44,6 +49,10 @@ inline constexpr std::int64_t most_channels_together = 16;
 // Rows longer than this many bytes take the split path in layer norm's backward, where a row
 // and its gradient no longer stay in L2 between the two passes.
 inline constexpr std::int64_t long_row_bytes = 262144;
+
+// There, columns that are written together: their sums of both parameter gradients, with errors
+// 16 KiB, leave half of L1 to the rows.
+inline constexpr std::int64_t long_row_tile = 512;
 
 // Gradients of at least this many bytes are written past the caches: they would push out what is
 // still to be read, and a plain store first reads the line it overwrites.
