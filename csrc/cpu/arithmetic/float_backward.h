@@ -6,6 +6,7 @@
 // come near the ends of float's range is left to the passes in double.
 #pragma once
 
+#include "cpu/arithmetic/gradients.h"
 #include "cpu/arithmetic/moments.h"
 #include "cpu/simd/simd_float.h"
 
@@ -47,8 +48,8 @@ NORMDROP_INLINE FloatStats float_stats(double mean, double inv_std) {
   return {centre, static_cast<float>(inv_std), static_cast<float>(-rest * inv_std), true};
 }
 
-// grad_x = g * slope_g + (x - centre) * slope_x + shift, for g the gradient of x^ (or of y, with
-// the weight in `factor`).
+// grad_x = g * slope_g + (x - centre) * slope_x + shift, for g the gradient of x_hat; or of y, with
+// the weight in `factor`, or apart from it where the means are of weight * g.
 struct FloatSlopes {
   float slope_g;
   float slope_x;
@@ -57,12 +58,13 @@ struct FloatSlopes {
 };
 
 NORMDROP_INLINE FloatSlopes float_slopes(const FloatStats& stats, double inv_std, double factor,
-                                         double mean_g, double mean_gx) {
+                                         double mean_g, double mean_gx, double weight = 1.0) {
+  const double slope_g = factor * weight;
   const double slope_x = -factor * mean_gx * inv_std;
   const double shift = -factor * (mean_g + mean_gx * static_cast<double>(stats.offset));
-  const bool usable = stats.usable && (factor == 0.0 || within(factor, 0x1p-40, 0x1p+40)) &&
+  const bool usable = stats.usable && (slope_g == 0.0 || within(slope_g, 0x1p-40, 0x1p+40)) &&
                       within(slope_x, 0.0, 0x1p+60) && within(shift, 0.0, 0x1p+60);
-  return {static_cast<float>(factor), static_cast<float>(slope_x), static_cast<float>(shift),
+  return {static_cast<float>(slope_g), static_cast<float>(slope_x), static_cast<float>(shift),
           usable};
 }
 
@@ -178,9 +180,9 @@ class FloatSums {
     float_pack value = load_float(grad + i, extent);
     if constexpr (has_weight) value = value * load_float(weight + i, extent);
     const float_pack near = load_float(x + i, extent) - splat_float(stats.centre);
-    const float_pack xh = multiply_add(near, splat_float(stats.inv_std), splat_float(stats.offset));
+    const float_pack x_hat = x_hat_of(near, splat_float(stats.inv_std), splat_float(stats.offset));
     sum_g_[which] = sum_g_[which] + value;
-    sum_gx_[which] = multiply_add(value, xh, sum_gx_[which]);
+    sum_gx_[which] = multiply_add(value, x_hat, sum_gx_[which]);
   }
 
   template <bool has_weight, class T>

@@ -7,7 +7,8 @@
 // Parameter gradients: fixed slots (ranges of rows, by shape alone), merged in order.
 // Sums are double; float32 rows of ordinary size take single precision for what is written, with
 //   the roundings that matter carried along (normalise.h, float_backward.h).
-#include "cpu/engines/columns.h"
+#include "cpu/arithmetic/mean_and_variance.h"
+#include "cpu/engines/column_tiles_backward.h"
 #include "cpu/engines/layer_norm_backward.h"
 #include "cpu/engines/parameters.h"
 #include "cpu/kernels/kernels.h"
@@ -155,53 +156,13 @@ void forward_chunks(const LayerNormForward& a) {
   });
 }
 
-// Tiles of neighbouring columns of one outer index.
-struct Tiles {
-  std::int64_t width;
-  std::int64_t per_outer;
-  std::int64_t count;
-};
-
-Tiles plan_tiles(std::int64_t outer, std::int64_t inner) {
-  const std::int64_t width = inner < cpu::tuning::column_tile ? inner : cpu::tuning::column_tile;
-  const std::int64_t per_outer = (inner + width - 1) / width;
-  return {width, per_outer, outer * per_outer};
-}
-
-template <class T>
-void forward_tile(const LayerNormForward& a, std::int64_t outer, std::int64_t begin,
-                  std::int64_t columns) {
-  const T* x = static_cast<const T*>(a.x) + outer * a.x_outer_stride + begin;
-  T* y = static_cast<T*>(a.y) + outer * a.y_outer_stride + begin;
-  const wide<T>* weight = static_cast<const wide<T>*>(a.weight);
-  const wide<T>* bias = static_cast<const wide<T>*>(a.bias);
-  Scratch<double> scratch(column_scratch_size(columns));
-  Scratch<Moments> moments(columns);
-  column_moments(Block<T>{x, a.reduced, columns, a.inner}, scratch.data(), moments.data());
-  ColumnNormalisers normalisers(columns);
-  for (std::int64_t j = 0; j < columns; ++j) {
-    const Normaliser n = finish(moments[j], Runs<T>{x + j, a.reduced, 1, a.inner}, a.eps);
-    normalisers.set<T>(j, n);
-    report<T>(a, outer * a.inner + begin + j, n);
-  }
-  for (std::int64_t r = 0; r < a.reduced; ++r) {
-    const pack w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
-    const pack b = splat(bias ? static_cast<double>(bias[r]) : 0.0);
-    const auto weight_at = [&](std::int64_t, auto) { return w; };
-    const auto bias_at = [&](std::int64_t, auto) { return b; };
-    normalise_columns(x + r * a.inner, y + r * a.inner, columns, normalisers, 0, weight_at,
-                      bias_at);
-  }
-}
-
 template <class T>
 void forward_columns(const LayerNormForward& a) {
-  const Tiles tiles = plan_tiles(a.outer, a.inner);
-  parallel_for(tiles.count, a.reduced * tiles.width, [&](std::int64_t task) {
-    const std::int64_t begin = task % tiles.per_outer * tiles.width;
-    const std::int64_t left = a.inner - begin;
-    forward_tile<T>(a, task / tiles.per_outer, begin, left < tiles.width ? left : tiles.width);
-  });
+  forward_column_tiles<T>(
+      {a.outer, a.reduced, a.inner}, {static_cast<const T*>(a.x), a.x_outer_stride},
+      {static_cast<T*>(a.y), a.y_outer_stride}, static_cast<const wide<T>*>(a.weight),
+      static_cast<const wide<T>*>(a.bias), MeanAndVariance{a.eps},
+      [=](std::int64_t set, const Normaliser& n) { report<T>(a, set, n); });
 }
 
 template <class T>
@@ -294,87 +255,22 @@ void backward_long_rows(const LayerNormBackward& a) {
   });
 }
 
-// Backward, inner > 1: tiles of columns in slots. `parameters` (null: not wanted) holds the sums for
-// grad_weight and grad_bias, one behind the other, and for float64 their rounding errors.
-template <class T>
-void backward_tile(const LayerNormBackward& a, std::int64_t outer, std::int64_t begin,
-                   std::int64_t columns, double* parameters) {
-  const T* x = static_cast<const T*>(a.x) + outer * a.x_outer_stride + begin;
-  const T* dy = static_cast<const T*>(a.grad_output) + outer * a.grad_output_outer_stride + begin;
-  T* dx = static_cast<T*>(a.grad_x) + outer * a.grad_x_outer_stride + begin;
-  const wide<T>* weight = static_cast<const wide<T>*>(a.weight);
-  const std::int64_t width = padded(columns);
-  const std::int64_t inner = a.inner;
-  const std::int64_t reduced = a.reduced;
-  Scratch<double> scratch(6 * width);
-  fill_zero(scratch.data(), 6 * width);
-  double* mean = scratch.data();
-  double* inv_std = mean + width;
-  double* mean_g = mean + 2 * width;
-  double* mean_gx = mean + 3 * width;  // and behind the two their rounding errors
-  for (std::int64_t j = 0; j < columns; ++j) {
-    mean[j] = a.mean[outer * inner + begin + j];
-    inv_std[j] = a.inv_std[outer * inner + begin + j];
-  }
-  for (std::int64_t r = 0; r < reduced; ++r) {
-    const pack w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
-    running_sums<T> sum_weight{};
-    running_sums<T> sum_bias{};
-    for_each_pack(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const pack grad = load(dy + r * inner + j, extent);
-      const pack xh =
-          keep((load(x + r * inner + j, extent) - load(mean + j)) * load(inv_std + j), extent);
-      const pack g = grad * w;
-      add_in_memory<T>(mean_g, 2 * width, j, g);
-      add_in_memory<T>(mean_gx, 2 * width, j, g * xh);
-      sum_weight = add_product(sum_weight, grad, xh);
-      sum_bias = add(sum_bias, grad);
-    });
-    if (parameters == nullptr) continue;
-    add_in_memory<T>(parameters, 2 * reduced, r, total_of(sum_weight));
-    add_in_memory<T>(parameters, 2 * reduced, reduced + r, total_of(sum_bias));
-  }
-  fold_errors<T>(mean_g, 2 * width, 2 * width);
-  const double reciprocal = 1.0 / static_cast<double>(reduced);
-  for (std::int64_t j = 0; j < columns; ++j) {
-    mean_g[j] *= reciprocal;
-    mean_gx[j] *= reciprocal;
-  }
-  for (std::int64_t r = 0; r < reduced; ++r) {
-    const pack w = splat(weight ? static_cast<double>(weight[r]) : 1.0);
-    for_each_pack(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const pack g = load(dy + r * inner + j, extent) * w;
-      const pack xh = (load(x + r * inner + j, extent) - load(mean + j)) * load(inv_std + j);
-      const pack centred = (g - load(mean_g + j)) - xh * load(mean_gx + j);
-      store(dx + r * inner + j, centred * load(inv_std + j), extent);
-    });
-  }
-}
-
 template <class T>
 void backward_columns(const LayerNormBackward& a) {
-  const Tiles tiles = plan_tiles(a.outer, a.inner);
-  const Slots slots = plan_slots(tiles.count, a.reduced * tiles.width);
-  const bool wanted = a.grad_weight != nullptr || a.grad_bias != nullptr;
-  const std::int64_t per_slot = (sizeof(T) == 8 ? 4 : 2) * a.reduced;  // float64: and their errors
-  Scratch<double> partial(wanted ? slots.count * per_slot : 0);
-  parallel_for(slots.count, slots.rows * a.reduced * tiles.width, [&](std::int64_t slot) {
-    double* parameters = wanted ? &partial[slot * per_slot] : nullptr;
-    if (wanted) fill_zero(parameters, per_slot);
-    for (std::int64_t tile = slots.begin(slot); tile < slots.end(slot, tiles.count); ++tile) {
-      const std::int64_t begin = tile % tiles.per_outer * tiles.width;
-      const std::int64_t left = a.inner - begin;
-      backward_tile<T>(a, tile / tiles.per_outer, begin, left < tiles.width ? left : tiles.width,
-                       parameters);
-    }
-    if (wanted) fold_errors<T>(parameters, 2 * a.reduced, 2 * a.reduced);
-  });
-  if (wanted) {
-    merge_slots<T>(partial.data(), slots.count, per_slot, a.reduced,
-                   static_cast<wide<T>*>(a.grad_weight));
-    merge_slots<T>(partial.data() + a.reduced, slots.count, per_slot, a.reduced,
-                   static_cast<wide<T>*>(a.grad_bias));
-  }
+  const double reciprocal = 1.0 / static_cast<double>(a.reduced);
+  const ColumnTileGradient<T> all{static_cast<const T*>(a.grad_output),
+                                  static_cast<const T*>(a.x),
+                                  static_cast<T*>(a.grad_x),
+                                  a.mean,
+                                  a.inv_std,
+                                  static_cast<const wide<T>*>(a.weight),
+                                  a.reduced,
+                                  a.inner,
+                                  a.inner,
+                                  {reciprocal, reciprocal}};
+  backward_column_tiles<T>({all, a.outer, a.grad_output_outer_stride, a.x_outer_stride,
+                            a.grad_x_outer_stride, static_cast<wide<T>*>(a.grad_weight),
+                            static_cast<wide<T>*>(a.grad_bias)});
 }
 
 template <class T>
