@@ -55,4 +55,37 @@ class ScalarsOfRows<Moments> {
   double inv_std_[rows_at_once];
 };
 
+template <>
+class ScalarsOfRows<Squares> {
+ public:
+  template <class T, class Length>
+  NORMDROP_LAMBDA_INLINE void add(std::int64_t r, const T* x, Length length) {
+    square_[r] = square_sum(Runs<T>{x, 1, length.length, 0}, length);
+  }
+
+  template <class Length>
+  NORMDROP_LAMBDA_INLINE void finish(std::int64_t rows, Length length, double eps) {
+    const double count = static_cast<double>(length.length);
+    const auto finish_row = [&](std::int64_t r) NORMDROP_LAMBDA_INLINE {
+      square_[r] /= count;
+      const double sum = square_[r] + eps;
+      inv_std_[r] = sum == 0.0 ? 0.0 : 1.0 / __builtin_sqrt(sum);
+    };
+    if constexpr (Length::is_short) {
+#pragma omp simd
+      for (int r = 0; r < rows_at_once; ++r) finish_row(r);
+    } else {
+      for (std::int64_t r = 0; r < rows; ++r) finish_row(r);
+    }
+  }
+
+  double var(std::int64_t r) const { return square_[r]; }
+  double inv_std(std::int64_t r) const { return inv_std_[r]; }
+  MeanParts mean(std::int64_t) const { return {0.0, 0.0, 0.0}; }
+
+ private:
+  double square_[rows_at_once] = {};
+  double inv_std_[rows_at_once];
+};
+
 }  // namespace normdrop::NORMDROP_ISA

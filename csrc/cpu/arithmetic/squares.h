@@ -70,12 +70,12 @@ NORMDROP_LAMBDA_INLINE inline Squares Squares::part(const Runs<T>& chunk) {
   return {static_cast<double>(chunk.runs * chunk.length), chunk_squares<scaled>(chunk)};
 }
 
-static inline Squares merge(const Squares* part, std::int64_t parts) {
+static inline Squares merge(const Squares* part, std::int64_t parts, std::int64_t step = 1) {
   double_double squares{0.0, 0.0};
   double count = 0.0;
   for (std::int64_t i = 0; i < parts; ++i) {
-    squares = add(squares, {part[i].sum_of_squares, 0.0});
-    count += part[i].count;
+    squares = add(squares, {part[i * step].sum_of_squares, 0.0});
+    count += part[i * step].count;
   }
   return {count, squares.high};
 }

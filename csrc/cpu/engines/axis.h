@@ -3,6 +3,7 @@
 // otherwise change what the compiler holds of them.
 #pragma once
 
+#include "cpu/arithmetic/gradients.h"
 #include "cpu/arithmetic/normaliser.h"
 #include "cpu/simd/simd_half.h"
 
@@ -29,22 +30,6 @@ struct AxisForward {
   }
 };
 
-// What comes before the statistic: makes elements of x first, while they are in cache. A task has a
-// worker of its own for outer indices [begin, end); make(outer, begin, length) makes neighbouring
-// elements of one of them, which are asked for in rising order.
-struct NoPrologue {
-  struct Worker {
-    NORMDROP_LAMBDA_INLINE void make(std::int64_t, std::int64_t, std::int64_t) {}
-  };
-  NORMDROP_LAMBDA_INLINE Worker worker(std::int64_t, std::int64_t) const { return {}; }
-};
-
-// Columns [begin, begin + length) of a row.
-struct Columns {
-  std::int64_t begin;
-  std::int64_t length;
-};
-
 template <class T>
 struct AxisBackward {
   std::int64_t outer;
@@ -63,6 +48,26 @@ struct AxisBackward {
   wide<T>* grad_bias;    // (reduced,) or null
 
   bool wants_parameters() const { return grad_weight != nullptr || grad_bias != nullptr; }
+  // Without a mean of x, the gradient has no mean of g.
+  MeanFactors mean_factors() const {
+    const double reciprocal = 1.0 / static_cast<double>(reduced);
+    return {mean != nullptr ? reciprocal : 0.0, reciprocal};
+  }
+};
+
+// Elements [begin, begin + length) of a row; where inner > 1, of an outer index.
+struct Columns {
+  std::int64_t begin;
+  std::int64_t length;
+};
+
+// What comes before the statistic: makes elements of x first, while they are in cache. A task has a
+// worker of its own for outer indices below `end`; it is asked for elements in rising order.
+struct NoPrologue {
+  struct Worker {
+    NORMDROP_LAMBDA_INLINE void make(std::int64_t, Columns) const {}
+  };
+  NORMDROP_LAMBDA_INLINE Worker worker(std::int64_t) const { return {}; }
 };
 
 // What becomes of the gradient of x before it is rounded. A task has a worker of its own for outer

@@ -45,9 +45,9 @@ struct RowGradients {
 
   // x_hat; 0 in lanes that hold no element.
   template <class Extent>
-  NORMDROP_LAMBDA_INLINE static pack x_hat_of(pack x, pack mean, pack inv_std, Extent extent) {
+  NORMDROP_LAMBDA_INLINE static pack x_hat_in(pack x, pack mean, pack inv_std, Extent extent) {
     if constexpr (!centred) return x * inv_std;
-    return keep((x - mean) * inv_std, extent);
+    return keep(x_hat_of(x, mean, inv_std), extent);
   }
 
   template <bool has_weight>
@@ -62,7 +62,7 @@ struct RowGradients {
     for_each_pack(columns.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       pack g = load(grads + i, extent);
       if constexpr (has_weight) g = g * load(weight + i, extent);
-      const pack x_hat = x_hat_of(load(values + i, extent), means, inv_std, extent);
+      const pack x_hat = x_hat_in(load(values + i, extent), means, inv_std, extent);
       if constexpr (centred) sum_g = add(sum_g, g);
       sum_gx = add_product(sum_gx, g, x_hat);
     });
@@ -92,18 +92,17 @@ struct RowGradients {
       const T* grads = grad_output() + columns.begin;
       const any_length length{columns.length};
       if (a.weight != nullptr) {
-        sums.template add_run<true>(values, grads, a.weight + columns.begin, length, stats);
+        sums.template add_run<true, centred>(values, grads, a.weight + columns.begin, length, stats);
       } else {
-        sums.template add_run<false>(values, grads, nullptr, length, stats);
+        sums.template add_run<false, centred>(values, grads, nullptr, length, stats);
       }
     }
     return sums.total();
   }
 
-  // The two means of a row, by its sums: a statistic that is not centred subtracts no mean of g.
   RowSums means_of(const RowSums& sums) const {
-    const double reciprocal = 1.0 / static_cast<double>(a.reduced);
-    return {sums.g * (centred ? reciprocal : 0.0), sums.gx * reciprocal};
+    const MeanFactors factors = a.mean_factors();
+    return {sums.g * factors.g, sums.gx * factors.gx};
   }
 
   FloatSlopes slopes(const RowSums& sums, const FloatStats& stats) const {
@@ -138,10 +137,11 @@ struct RowGradients {
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
         const pack grad = load(rows.grad_output[k] + i, extent);
-        const pack x_hat = x_hat_of(load(rows.x[k] + i, extent), mean[k], inv_std[k], full_pack{});
+        const pack x_hat = x_hat_in(load(rows.x[k] + i, extent), mean[k], inv_std[k], full_pack{});
         const pack g = has_weight ? grad * w : grad;
-        const pack centred_g = centred ? g - mean_g[k] : g;
-        const pack result = (centred_g - x_hat * mean_gx[k]) * inv_std[k];
+        const pack without_means =
+            centred ? centred_gradient(g, x_hat, mean_g[k], mean_gx[k]) : g - x_hat * mean_gx[k];
+        const pack result = without_means * inv_std[k];
         if constexpr (parameters) add_in_memory<T>(grad_weight, errors_at, i, grad * x_hat);
         if constexpr (parameters) add_in_memory<T>(grad_bias, errors_at, i, grad);
         const pack gradient = ending.total(k, i, result, extent);
@@ -195,15 +195,15 @@ struct RowGradients {
         const float_pack value = load_float(rows.x[k] + i, extent);
         const float_pack near = centred ? value - centre[k] : value;
         const float_pack g = has_weight ? grad * w : grad;
-        const float_pack rest =
+        const float_pack line_of_x =
             centred ? multiply_add(near, slope_x[k], shift[k]) : near * slope_x[k];
         if constexpr (parameters) {
           const float_pack x_hat =
-              centred ? multiply_add(near, inv_std[k], offset[k]) : near * inv_std[k];
+              centred ? x_hat_of(near, inv_std[k], offset[k]) : near * inv_std[k];
           sum_weight = multiply_add(grad, x_hat, sum_weight);
           sum_bias = sum_bias + grad;
         }
-        result[k] = ending.total(k, i, multiply_add(g, slope_g[k], rest), extent);
+        result[k] = ending.total(k, i, multiply_add(g, slope_g[k], line_of_x), extent);
       }
       // Only now: with rows 4096 bytes apart a load seems to read what the row before just stored.
 #pragma GCC unroll 4

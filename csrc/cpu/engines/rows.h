@@ -21,7 +21,7 @@ class Rows {
   void run() const {
     using namespace cpu::tuning;
     const bool long_rows = plan_chunks<T>(1, a_.reduced).chunks > chunks_of_long_row;
-    if (long_rows && a_.outer < cpu::thread_count() * rows_per_thread) return in_chunks();
+    if (long_rows && a_.outer < cpu::thread_count() * sets_per_thread) return in_chunks();
     if constexpr (is_narrow<T>) {
       if (a_.reduced <= chunk_elements<T>) return several_at_once();
     }
@@ -58,13 +58,13 @@ class Rows {
     const std::int64_t y_stride = a_.y_outer_stride;
     const T* x = a_.x + first * x_stride;
     T* y = a_.y + first * y_stride;
-    auto worker = prologue_.worker(first, first + rows);
+    auto worker = prologue_.worker(first + rows);
     ScalarsOfRows<Statistic> scalars;
     for (std::int64_t r = 0; r < rows; ++r) {
       // The line that this row shares with the next one is not streamed: waiting for it would hold
       // up the lines that are.
       if (how.head > 0) __builtin_prefetch(y + r * y_stride + length.length, 1);
-      worker.make(first + r, 0, length.length);
+      worker.make(first + r, {0, length.length});
       scalars.add(r, x + r * x_stride, length);
     }
     scalars.finish(rows, length, a_.eps);
@@ -82,24 +82,24 @@ class Rows {
       a_.report(first + r, n);
       if constexpr (suits_single<T>) {
         if (single.usable && is_finite(var)) {
-          normalise_run_in_single(from, to, length, single, weight, bias, how);
+          normalise_run_in_single<Statistic::centred>(from, to, length, single, weight, bias, how);
           continue;
         }
       }
       if (is_finite(var)) n.mean = sum_of(mean);
-      normalise_run(from, to, length.length, n, weight, bias, how);
+      normalise_run<Statistic::centred>(from, to, length.length, n, weight, bias, how);
     }
   }
 
   void one_by_one() const {
     parallel_for(a_.outer, a_.reduced, [&](std::int64_t row) {
       const Runs<T> runs = runs_of(row);
-      auto worker = prologue_.worker(row, row + 1);
+      auto worker = prologue_.worker(row + 1);
       const auto prepare = [&](std::int64_t begin, std::int64_t length)
-                               NORMDROP_LAMBDA_INLINE { worker.make(row, begin, length); };
+                               NORMDROP_LAMBDA_INLINE { worker.make(row, {begin, length}); };
       const Normaliser n = finish(statistic_of<Statistic, false>(runs, prepare), runs, a_.eps);
       a_.report(row, n);
-      normalise_run(runs.x, y_of(row), a_.reduced, n, a_.weight, a_.bias, how_);
+      normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, a_.weight, a_.bias, how_);
     });
   }
 
@@ -111,8 +111,8 @@ class Rows {
     parallel_for(a_.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
       const std::int64_t row = task / plan.chunks;
       const Runs<T> chunk = chunk_of(runs_of(row), plan, task % plan.chunks);
-      auto worker = prologue_.worker(row, row + 1);
-      worker.make(row, chunk.x - runs_of(row).x, chunk.length);
+      auto worker = prologue_.worker(row + 1);
+      worker.make(row, {chunk.x - runs_of(row).x, chunk.length});
       parts[task] = Statistic::template part<false>(chunk);
     });
     for (std::int64_t row = 0; row < a_.outer; ++row) {
@@ -124,7 +124,7 @@ class Rows {
       const std::int64_t row = task / plan.chunks;
       const Runs<T> chunk = chunk_of(runs_of(row), plan, task % plan.chunks);
       const std::int64_t begin = chunk.x - runs_of(row).x;
-      normalise_run(chunk.x, y_of(row) + begin, chunk.length, normalisers[row],
+      normalise_run<Statistic::centred>(chunk.x, y_of(row) + begin, chunk.length, normalisers[row],
                     a_.weight ? a_.weight + begin : nullptr, a_.bias ? a_.bias + begin : nullptr,
                     how_);
     });
