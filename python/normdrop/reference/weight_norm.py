@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .batch_norm import split_axes
-from .moments import AnyArray, FloatArray, along
+from .moments import AnyArray, FloatArray, along, normalise
 
 
 def weight_norm(v: AnyArray, g: AnyArray, *, axis: int = 0) -> FloatArray:
@@ -21,7 +21,8 @@ def weight_norm_forward(
     values = np.asarray(v, np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         norm = np.sqrt((values**2).sum(others))
-        w = values * (along(g, kept, v.ndim, 1.0) / along(norm, kept, v.ndim, 1.0))
+        scale = along(g, kept, v.ndim, 1.0) / along(norm, kept, v.ndim, 1.0)
+        w = normalise(values, np.zeros(()), scale)
     return w, norm
 
 
