@@ -38,7 +38,12 @@ MODULES = [
     "normdrop.layers.base",
     "normdrop.layers.batch_norm",
     "normdrop.layers.dropout",
+    "normdrop.layers.group_norm",
+    "normdrop.layers.instance_norm",
     "normdrop.layers.layer_norm",
+    "normdrop.layers.prelu",
+    "normdrop.layers.rms_norm",
+    "normdrop.layers.weight_norm",
     "normdrop.experiments.network",
 ]
 
