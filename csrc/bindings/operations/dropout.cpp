@@ -1,3 +1,4 @@
+// Dropout's bindings: masks are drawn by numbers, not arrays.
 #include <algorithm>
 #include <vector>
 
