@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "ops/dtype.h"
+#include "ops/roles.h"
 
 namespace normdrop {
 
@@ -26,6 +27,17 @@ struct RmsNormForward {
   void* stream;        // of a device; the CPU backends ignore it
 };
 
+constexpr auto description(const RmsNormForward*) {
+  using namespace roles;
+  using A = RmsNormForward;
+  return describe(Entries{"rms_norm_forward", "rms_norm"}, Rows::independent,
+                  OverAxes<A>{&A::outer, &A::reduced, &A::inner},
+                  Leader<A>{"x", &A::x, &A::x_outer_stride}, Parameter<A>{"weight", &A::weight},
+                  Parameter<A>{"bias", &A::bias}, Axes{"axis"}, Epsilon<A>{"eps", &A::eps},
+                  Result<A>{"out", &A::y, &A::y_outer_stride, "x"},
+                  NewStatistic<A>{"inv_std", &A::inv_std});
+}
+
 struct RmsNormBackward {
   DType dtype;
   DType parameter_dtype;  // of weight, bias and their gradients: dtype or float32
@@ -44,5 +56,18 @@ struct RmsNormBackward {
   void* grad_bias;          // (reduced,) or null
   void* stream;             // of a device; the CPU backends ignore it
 };
+
+constexpr auto description(const RmsNormBackward*) {
+  using namespace roles;
+  using A = RmsNormBackward;
+  return describe(Entries{"rms_norm_backward"}, Rows::together,
+                  OverAxes<A>{&A::outer, &A::reduced, &A::inner},
+                  Like<A>{"grad_output", &A::grad_output, &A::grad_output_outer_stride},
+                  Leader<A>{"x", &A::x, &A::x_outer_stride},
+                  Statistics<A>{"stats", "NormStats", {{"inv_std", &A::inv_std}}},
+                  Parameter<A>{"weight", &A::weight}, Axes{"axis"}, Wanted{"bias"},
+                  Result<A>{"out", &A::grad_x, &A::grad_x_outer_stride, "grad_output"},
+                  Gradient<A>{"weight", &A::grad_weight}, Gradient<A>{"bias", &A::grad_bias});
+}
 
 }  // namespace normdrop
