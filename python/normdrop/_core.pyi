@@ -10,6 +10,7 @@ _Array = npt.NDArray[Any]
 
 context_backend: ContextVar[object]
 context_threads: ContextVar[int]
+most_threads: int
 smallest_pooled_bytes: int
 
 class DeviceArray:

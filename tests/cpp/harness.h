@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "ops/device.h"
-#include "ops/op_table.h"
+#include "ops/operations.h"
 
 namespace normdrop::driver {
 

@@ -1,18 +1,10 @@
 // The operations of one instruction set, as backend.cpp puts them into its table.
 #pragma once
 
-#include "ops/op_table.h"
+#include "ops/operations.h"
 
 namespace normdrop::NORMDROP_ISA {
 
-void layer_norm_forward(const LayerNormForward& arguments);
-void layer_norm_backward(const LayerNormBackward& arguments);
-void batch_norm_forward(const BatchNormForward& arguments);
-void batch_norm_inference(const BatchNormInference& arguments);
-void batch_norm_backward(const BatchNormBackward& arguments);
-void update_running_stats(const RunningStatsUpdate& arguments);
-void dropout(const Dropout& arguments);
-void dropout_keep(const DropoutKeep& arguments);
-void copy(const Copy& arguments);
+NORMDROP_OPERATIONS(NORMDROP_DECLARE_KERNEL)
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -1,0 +1,38 @@
+// The one list of operations: every table of functions, the declarations of every backend's kernels
+// and the names that Python sees are expanded from it. A kernel that is missing is a link error.
+#pragma once
+
+#include "ops/batch_norm.h"
+#include "ops/copy.h"
+#include "ops/dropout.h"
+#include "ops/layer_norm.h"
+#include "ops/rms_norm.h"
+
+// X(name of the function, its arguments)
+#define NORMDROP_OPERATIONS(X)                \
+  X(layer_norm_forward, LayerNormForward)     \
+  X(layer_norm_backward, LayerNormBackward)   \
+  X(rms_norm_forward, RmsNormForward)         \
+  X(rms_norm_backward, RmsNormBackward)       \
+  X(batch_norm_forward, BatchNormForward)     \
+  X(batch_norm_inference, BatchNormInference) \
+  X(batch_norm_backward, BatchNormBackward)   \
+  X(update_running_stats, RunningStatsUpdate) \
+  X(dropout, Dropout)                         \
+  X(dropout_keep, DropoutKeep)                \
+  X(copy, Copy)
+
+namespace normdrop {
+
+// One backend: a function for every operation. Adding a backend is filling one of these.
+struct OpTable {
+#define NORMDROP_MEMBER(name, Arguments) void (*name)(const Arguments&);
+  NORMDROP_OPERATIONS(NORMDROP_MEMBER)
+#undef NORMDROP_MEMBER
+};
+
+}  // namespace normdrop
+
+// In the namespace of a backend: its kernels, and its table of them.
+#define NORMDROP_DECLARE_KERNEL(name, Arguments) void name(const Arguments& arguments);
+#define NORMDROP_TABLE_ENTRY(name, Arguments) .name = name,
