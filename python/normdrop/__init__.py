@@ -49,8 +49,14 @@ from normdrop.functional import (
     weight_norm_backward,
     weight_norm_forward,
 )
-from normdrop.gradient_sums import GradientSums
-from normdrop.results import BatchStats, FusedGradients, FusedNorm, Gradients, NormStats
+from normdrop.results import (
+    BatchStats,
+    FusedGradients,
+    FusedNorm,
+    Gradients,
+    GradientSums,
+    NormStats,
+)
 from normdrop.runtime import (
     backends,
     get_num_threads,
