@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import normdrop as nd
-from bad_calls import FakeDeviceArray
+from bad_arrays import FakeDeviceArray
 from cases import memory_map, normal, parameter
 from comparing import assert_same_bits
 from normdrop.layers import BatchNorm, LayerNorm
