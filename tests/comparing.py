@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,10 @@ Axes = tuple[int, ...]
 
 
 def assert_same_bits(got: Any, expected: Any, message: str = "") -> None:
-    """Equal in dtype, shape and every bit, NaN and the sign of 0 included; walks tuples."""
+    """Equal in dtype, shape and every bit, NaN and the sign of 0 included; walks results."""
+    if dataclasses.is_dataclass(expected):
+        names = [field.name for field in dataclasses.fields(expected)]
+        got, expected = (tuple(getattr(one, name) for name in names) for one in (got, expected))
     if isinstance(expected, tuple):
         assert len(got) == len(expected)
         for left, right in zip(got, expected, strict=True):
