@@ -6,11 +6,14 @@
 #include "ops/copy.h"
 #include "ops/dropout.h"
 #include "ops/layer_norm.h"
+#include "ops/rms_norm.h"
 
 // X(name of the function, its arguments)
 #define NORMDROP_OPERATIONS(X)                \
   X(layer_norm_forward, LayerNormForward)     \
   X(layer_norm_backward, LayerNormBackward)   \
+  X(rms_norm_forward, RmsNormForward)         \
+  X(rms_norm_backward, RmsNormBackward)       \
   X(batch_norm_forward, BatchNormForward)     \
   X(batch_norm_inference, BatchNormInference) \
   X(batch_norm_backward, BatchNormBackward)   \

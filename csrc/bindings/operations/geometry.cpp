@@ -55,16 +55,12 @@ void AxesGeometry::settle(const ArrayView& x, bool c_order_only) {
   normdrop::split(x, axes_, c_order(x.rank), &split_);
 }
 
-Values AxesGeometry::parameter() const {
-  return {parameter_shape_, axes_.count, order_of(split_.order, axes_)};
-}
-
-Values AxesGeometry::statistic(const ArrayView& x) {
+ShapeOfValues AxesGeometry::statistic(const ArrayView& x) {
   int place = 0;
   for (int d = 0; d < x.rank; ++d) {
     if (!axes_.has[d]) statistic_shape_[place++] = x.shape[d];
   }
-  return {statistic_shape_, place, order_without(split_.order, axes_)};
+  return {statistic_shape_, place};
 }
 
 void ChannelGeometry::read_axis(Name name, Name leader, py::handle object, const ArrayView& x,

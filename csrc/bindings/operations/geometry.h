@@ -7,16 +7,19 @@
 
 namespace normdrop {
 
-// What a parameter or a statistic looks like: its shape, and the order of its axes in memory.
-struct Values {
+// The shape of a parameter or a statistic.
+struct ShapeOfValues {
   const py::ssize_t* shape;
   int rank;
-  MemoryOrder order;
 };
 
 // Over neighbouring axes: (outer, reduced, inner).
 class AxesGeometry {
  public:
+  AxesGeometry() {
+    parameter_order_.rank = 0;
+  }  // leaves the shapes as they are: a small call notices a kilobyte of zeros
+
   // An int, or a tuple of different neighbouring axes in any order.
   void read_axes(Name name, Name leader, py::handle object, const ArrayView& x);
 
@@ -25,13 +28,19 @@ class AxesGeometry {
   void settle(const ArrayView& x, bool c_order_only);
 
   const Split& split() const { return split_; }
-  Values parameter() const;
-  Values statistic(const ArrayView& x);
+  ShapeOfValues parameter() const { return {parameter_shape_, axes_.count}; }
+  const MemoryOrder& parameter_order() {
+    if (parameter_order_.rank == 0) parameter_order_ = order_of(split_.order, axes_);
+    return parameter_order_;
+  }
+  ShapeOfValues statistic(const ArrayView& x);
+  MemoryOrder statistic_order() const { return order_without(split_.order, axes_); }
   std::int64_t statistics_per_row() const { return split_.inner; }
 
  private:
   AxisSet axes_;
   Split split_;
+  MemoryOrder parameter_order_;            // rank 0 until somebody asks
   py::ssize_t parameter_shape_[max_rank];  // as x has these axes
   py::ssize_t statistic_shape_[max_rank];
 };
@@ -48,8 +57,10 @@ class ChannelGeometry {
 
   std::int64_t channels() const { return channels_; }
   const Split& split() const { return split_; }
-  Values parameter() const { return {&channels_, 1, c_order(1)}; }
-  Values statistic(const ArrayView&) const { return parameter(); }
+  ShapeOfValues parameter() const { return {&channels_, 1}; }
+  MemoryOrder parameter_order() const { return c_order(1); }
+  ShapeOfValues statistic(const ArrayView&) const { return parameter(); }
+  MemoryOrder statistic_order() const { return c_order(1); }
 
  private:
   bool one_for_all_ = false;
@@ -72,8 +83,10 @@ class GroupGeometry {
   std::int64_t after() const { return after_; }
   std::int64_t groups() const { return statistic_shape_[1]; }
   const Split& split() const { return split_; }  // (batch, all the rest, 1)
-  Values parameter() const { return {&channels_, 1, c_order(1)}; }
-  Values statistic(const ArrayView&) const { return {statistic_shape_, 2, c_order(2)}; }
+  ShapeOfValues parameter() const { return {&channels_, 1}; }
+  MemoryOrder parameter_order() const { return c_order(1); }
+  ShapeOfValues statistic(const ArrayView&) const { return {statistic_shape_, 2}; }
+  MemoryOrder statistic_order() const { return c_order(2); }
   std::int64_t statistics_per_row() const { return groups(); }
 
  private:

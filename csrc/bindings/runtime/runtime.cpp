@@ -165,8 +165,9 @@ std::vector<std::string> backends() {
 int require_thread_count(const char* function, py::handle count) {
   const Name name{function, "n"};
   const std::int64_t value = require_integer(name, count);
-  if (value < 1 || value > 4096) {
-    fail_value(name, "must be from 1 to 4096, got " + std::to_string(value));
+  if (value < 1 || value > cpu::most_threads) {
+    fail_value(name, "must be from 1 to " + std::to_string(cpu::most_threads) + ", got " +
+                         std::to_string(value));
   }
   return static_cast<int>(value);
 }
@@ -264,6 +265,7 @@ std::string no_device_reason() {
 void bind_runtime(py::module_& module) {
   context_backend = new_context_variable(module, "context_backend", "normdrop_backend");
   context_threads = new_context_variable(module, "context_threads", "normdrop_num_threads");
+  module.attr("most_threads") = cpu::most_threads;
   module.attr("smallest_pooled_bytes") = output_pool::smallest_bytes;
   module.def("backends", &backends);
   module.def("backend_token", [](py::handle name) { return backend_token(name_argument(name)); });

@@ -8,7 +8,23 @@ arrays under the names PyTorch uses. A new layer is a subclass of :class:`Layer`
 from normdrop.layers.base import Layer
 from normdrop.layers.batch_norm import BatchNorm
 from normdrop.layers.dropout import Dropout
+from normdrop.layers.group_norm import GroupNorm
+from normdrop.layers.instance_norm import InstanceNorm
 from normdrop.layers.layer_norm import LayerNorm
 from normdrop.layers.loading import IncompatibleKeys
+from normdrop.layers.prelu import PReLU
+from normdrop.layers.rms_norm import RMSNorm
+from normdrop.layers.weight_norm import WeightNorm
 
-__all__ = ["BatchNorm", "Dropout", "IncompatibleKeys", "Layer", "LayerNorm"]
+__all__ = [
+    "BatchNorm",
+    "Dropout",
+    "GroupNorm",
+    "IncompatibleKeys",
+    "InstanceNorm",
+    "Layer",
+    "LayerNorm",
+    "PReLU",
+    "RMSNorm",
+    "WeightNorm",
+]
