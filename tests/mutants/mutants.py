@@ -18,7 +18,7 @@ MUTANTS = [
     # Barriers.
     Mutant(
         "reduce_without_barrier",
-        "block_reduce.cuh",
+        "arithmetic/reduce.cuh",
         "    __syncthreads();\n    value = slots[0];",
         "    value = slots[0];",
         "layer_norm_forward/rows/float32/",
@@ -26,7 +26,7 @@ MUTANTS = [
     ),
     Mutant(
         "block_rows_without_barrier",
-        "columns.cuh",
+        "engines/columns.cuh",
         "    shared[threadIdx.x] = value[j];\n    __syncthreads();\n",
         "    shared[threadIdx.x] = value[j];\n",
         "batch_norm_forward/columns/float32/",
@@ -34,7 +34,7 @@ MUTANTS = [
     ),
     Mutant(
         "block_rows_reuse_without_barrier",
-        "columns.cuh",
+        "engines/columns.cuh",
         "    if (j > 0) __syncthreads();\n",
         "",
         "batch_norm_forward/columns/float32/",
@@ -42,7 +42,7 @@ MUTANTS = [
     ),
     Mutant(
         "row_slots_in_one_place",
-        "layer_norm_backward_rows.cuh",
+        "engines/rows_backward.cuh",
         "    turn = 1 - turn;\n",
         "    turn = 0;\n",
         "layer_norm_backward/slots/float32/",
@@ -50,7 +50,7 @@ MUTANTS = [
     ),
     Mutant(
         "forward_cluster_leaves_early",
-        "chunks_on_chip.cuh",
+        "engines/on_chip.cuh",
         "  if (spread.blocks > 1) cluster_sync();  "
         "// no block may end while another still reads its parts\n",
         "",
@@ -59,7 +59,7 @@ MUTANTS = [
     ),
     Mutant(
         "channel_gradients_leave_early",
-        "channels_on_chip.cuh",
+        "engines/channels.cuh",
         "  if (a.plan.chunks > 1) cluster_sync();  "
         "// no block may end while another still reads its part\n",
         "",
@@ -68,7 +68,7 @@ MUTANTS = [
     ),
     Mutant(
         "backward_cluster_leaves_early",
-        "layer_norm_backward_rows.cuh",
+        "engines/rows_backward.cuh",
         "  if (a.parts > 1) cluster_sync();  "
         "// no block may end while another still reads its part\n",
         "",
@@ -77,7 +77,7 @@ MUTANTS = [
     ),
     Mutant(
         "cluster_reads_unwritten_parts",
-        "clusters.cuh",
+        "engines/clusters.cuh",
         "      cluster_sync();\n    } else {\n",
         "    } else {\n",
         "layer_norm_forward/clusters/float32/",
@@ -85,7 +85,7 @@ MUTANTS = [
     ),
     Mutant(
         "parameters_reuse_without_barrier",
-        "layer_norm_backward_rows.cuh",
+        "engines/rows_backward.cuh",
         "          if (k + j > 0) __syncthreads();\n",
         "",
         "layer_norm_backward/rows/float32/",
@@ -94,7 +94,7 @@ MUTANTS = [
     # Indices.
     Mutant(
         "row_load_shifted",
-        "layer_norm_rows.cuh",
+        "engines/rows.cuh",
         "from + k * stride, Packs::place(k, length));",
         "from + k * stride + 1, Packs::place(k, length));",
         "layer_norm_forward/rows/float32/",
@@ -102,7 +102,7 @@ MUTANTS = [
     ),
     Mutant(
         "row_store_shifted",
-        "layer_norm_rows.cuh",
+        "engines/rows.cuh",
         "(to + k * stride, pack[k],",
         "(to + k * stride + 1, pack[k],",
         "layer_norm_forward/rows/float32/",
@@ -110,7 +110,7 @@ MUTANTS = [
     ),
     Mutant(
         "row_tail_too_long",
-        "layer_norm_rows.cuh",
+        "engines/rows.cuh",
         "valid[k] = Packs::offset(k) < length;",
         "valid[k] = Packs::offset(k) <= length;",
         "layer_norm_forward/rows/float32/",
@@ -118,7 +118,7 @@ MUTANTS = [
     ),
     Mutant(
         "chunk_tail_too_long",
-        "runs.cuh",
+        "engines/chunks.cuh",
         "valid[k] = index(k) < elements;",
         "valid[k] = index(k) <= elements;",
         "batch_norm_forward/runs/float32/",
@@ -126,7 +126,7 @@ MUTANTS = [
     ),
     Mutant(
         "backward_tail_too_long",
-        "layer_norm_backward_rows.cuh",
+        "engines/rows_backward.cuh",
         "return Packs::offset(k) + (aligned ? 0 : j) < length_;",
         "return Packs::offset(k) + (aligned ? 0 : j) <= length_;",
         "layer_norm_backward/rows/float32/",
@@ -134,7 +134,7 @@ MUTANTS = [
     ),
     Mutant(
         "chunk_begins_at_wrong_run",
-        "runs.cuh",
+        "engines/chunks.cuh",
         "first_run = slot / plan.chunks_per_run * plan.runs_per_chunk;",
         "first_run = slot / plan.chunks_per_run;",
         "batch_norm_forward/runs/float32/",
@@ -142,7 +142,7 @@ MUTANTS = [
     ),
     Mutant(
         "chunk_begins_too_early",
-        "runs.cuh",
+        "engines/chunks.cuh",
         "begin = slot % plan.chunks_per_run * plan.length_per_chunk;",
         "begin = slot % plan.chunks_per_run * (plan.length_per_chunk - 1);",
         "batch_norm_forward/runs/float32/",
@@ -150,7 +150,7 @@ MUTANTS = [
     ),
     Mutant(
         "last_row_of_slot_lost",
-        "columns.cuh",
+        "engines/columns.cuh",
         "? plan.rows : begin + plan.rows_per_slot;",
         "? plan.rows : begin + plan.rows_per_slot - 1;",
         "batch_norm_forward/columns/float32/",
@@ -158,7 +158,7 @@ MUTANTS = [
     ),
     Mutant(
         "row_offset_in_32_bits",
-        "layer_norm_rows.cuh",
+        "engines/rows.cuh",
         "elements.load(a.x + row * a.x_stride);",
         "elements.load(a.x + static_cast<int>(row * a.x_stride));",
         "layer_norm_forward/far/float32/",
@@ -166,7 +166,7 @@ MUTANTS = [
     ),
     Mutant(
         "column_offset_in_32_bits",
-        "runs.cuh",
+        "engines/chunks.cuh",
         "    return i * first + j * second + k * third;",
         "    return i * first + static_cast<int>(j * second) + k * third;",
         "batch_norm_backward/far/float32/",
@@ -175,7 +175,7 @@ MUTANTS = [
     # Reductions.
     Mutant(
         "first_slot_of_column_skipped",
-        "merge.cuh",
+        "engines/slots.cuh",
         "std::int64_t slot = warp_in_block();",
         "std::int64_t slot = warp_in_block() + 1;",
         "batch_norm_forward/columns/float32/",
@@ -183,7 +183,7 @@ MUTANTS = [
     ),
     Mutant(
         "last_slot_of_run_skipped",
-        "merge.cuh",
+        "engines/slots.cuh",
         "i < a.layout.slots; i += warp_threads",
         "i < a.layout.slots - 1; i += warp_threads",
         "batch_norm_backward/runs/float32/",
@@ -191,7 +191,7 @@ MUTANTS = [
     ),
     Mutant(
         "parts_have_one_mean",
-        "moments.cuh",
+        "arithmetic/moments.cuh",
         "fma(distance * distance, m.count, m.sum_of_squares)",
         "distance * 0.0 + m.sum_of_squares",
         "layer_norm_forward/clusters/float32/",
@@ -199,7 +199,7 @@ MUTANTS = [
     ),
     Mutant(
         "normaliser_without_barrier",
-        "runs.cuh",
+        "arithmetic/normalise.cuh",
         "    if (threadIdx.x == 0) *shared = n;\n  }\n  __syncthreads();\n",
         "    if (threadIdx.x == 0) *shared = n;\n  }\n",
         "layer_norm_forward/rows/float32/",
@@ -207,7 +207,7 @@ MUTANTS = [
     ),
     Mutant(
         "mask_of_all_lanes",
-        "block_reduce.cuh",
+        "arithmetic/reduce.cuh",
         "    return ((1u << width) - 1u) << (lane_in_warp() / width * width);",
         "    return 0xffffffffu;",
         "layer_norm_forward/rows/float32/",
@@ -215,9 +215,9 @@ MUTANTS = [
     ),
     Mutant(
         "second_group_of_parameters_lost",
-        "layer_norm_backward_rows.cuh",
-        "for (int g = 1; threadIdx.x < threads && g < groups; ++g) {",
-        "for (int g = 2; threadIdx.x < threads && g < groups; ++g) {",
+        "engines/rows_backward.cuh",
+        "for (int team = 1; threadIdx.x < threads && team < teams; ++team) {",
+        "for (int team = 2; threadIdx.x < threads && team < teams; ++team) {",
         "layer_norm_backward/rows/float32/",
         "rows of a block do not reach the parameters' gradients",
     ),
@@ -234,7 +234,7 @@ MUTANTS = [
     ),
     Mutant(
         "eps_outside_the_root",
-        "moments.cuh",
+        "arithmetic/normalise.cuh",
         "    n.inv_std = inverse_sqrt({sum.high, sum.low + var.low});",
         "    n.inv_std = {1.0 / (sqrt(var.high) + scaled_eps), sum.low * 0.0};",
         "layer_norm_forward/rows/float32/",
@@ -242,7 +242,7 @@ MUTANTS = [
     ),
     Mutant(
         "infinite_mean_is_nan",
-        "moments.cuh",
+        "arithmetic/normalise.cuh",
         "    n.mean = {m.sum.high / m.count, 0.0};",
         "    n.mean = {nan, 0.0};",
         "batch_norm_forward/edges/float32/",
@@ -250,7 +250,7 @@ MUTANTS = [
     ),
     Mutant(
         "weight_not_in_the_gradient",
-        "merge.cuh",
+        "arithmetic/gradients.cuh",
         "gx * reciprocal, inv_std * weight};",
         "gx * reciprocal, inv_std};",
         "batch_norm_backward/runs/float32/",
@@ -267,7 +267,7 @@ MUTANTS = [
     # Memory.
     Mutant(
         "alignment_ignored_by_loads",
-        "pack_access.cuh",
+        "engines/pack_access.cuh",
         "  if constexpr (elements == 1 || aligned) {\n    return place.after",
         "  if constexpr (true) {\n    return place.after",
         "layer_norm_forward/rows/float32/",
@@ -275,17 +275,17 @@ MUTANTS = [
     ),
     Mutant(
         "workspace_lacks_a_slot",
-        "kernels/norm_forward.cu",
-        "scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);",
-        "scratch<Moments, Normaliser>(a.stream, blocks - 1, plan.groups);",
+        "engines/norm_forward.cu",
+        "scratch<Moments, Normaliser>(a.stream, blocks, plan.sets);",
+        "scratch<Moments, Normaliser>(a.stream, blocks - 1, plan.sets);",
         "batch_norm_forward/runs/float32/",
         "the last slot lies where the normalisers begin",
     ),
     Mutant(
         "workspace_lacks_a_normaliser",
-        "kernels/norm_forward.cu",
-        "scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);",
-        "scratch<Moments, Normaliser>(a.stream, blocks, plan.groups - 1);",
+        "engines/norm_forward.cu",
+        "scratch<Moments, Normaliser>(a.stream, blocks, plan.sets);",
+        "scratch<Moments, Normaliser>(a.stream, blocks, plan.sets - 1);",
         "batch_norm_forward/runs/float32/",
         "the last normaliser lies behind the workspace",
     ),
@@ -308,7 +308,7 @@ MUTANTS = [
     # Packs that lie on no boundary.
     Mutant(
         "window_not_moved",
-        "pack_access.cuh",
+        "engines/pack_access.cuh",
         "return window(pack, next, shift);",
         "return window(pack, next, 0);",
         "layer_norm_forward/rows/float32/",
@@ -316,7 +316,7 @@ MUTANTS = [
     ),
     Mutant(
         "half_words_not_moved",
-        "pack_access.cuh",
+        "engines/pack_access.cuh",
         "const bool moved = (bytes & 2) != 0;",
         "const bool moved = false;",
         "layer_norm_forward/rows/bfloat16/",
@@ -324,7 +324,7 @@ MUTANTS = [
     ),
     Mutant(
         "next_word_of_nobody",
-        "pack_access.cuh",
+        "engines/pack_access.cuh",
         "  if (whole && (next_whole || shift == 0)) return window",
         "  if (whole) return window",
         "layer_norm_forward/rows/float32/",
@@ -332,7 +332,7 @@ MUTANTS = [
     ),
     Mutant(
         "words_written_over_neighbours",
-        "pack_access.cuh",
+        "engines/pack_access.cuh",
         "  const bool whole = (place.preceded || shift == 0) && elements - shift <= place.after;",
         "  const bool whole = elements - shift <= place.after;",
         "layer_norm_forward/rows/float32/",
@@ -340,7 +340,7 @@ MUTANTS = [
     ),
     Mutant(
         "overhang_not_written",
-        "pack_access.cuh",
+        "engines/pack_access.cuh",
         "    if (next_whole || shift == 0) return;",
         "    return;",
         "layer_norm_forward/rows/float32/",
@@ -348,7 +348,7 @@ MUTANTS = [
     ),
     Mutant(
         "tail_of_ragged_row_counts",
-        "layer_norm_rows.cuh",
+        "engines/rows.cuh",
         "return aligned ? valid[k] : Packs::offset(k) + j < length;",
         "return valid[k];",
         "layer_norm_forward/rows/float32/",
@@ -356,7 +356,7 @@ MUTANTS = [
     ),
     Mutant(
         "all_of_a_warp_in_one_line",
-        "pack_access.cuh",
+        "engines/pack_access.cuh",
         "lane > 0 && first > 0,",
         "lane > 0,",
         "batch_norm_inference/runs/float32/",
@@ -364,7 +364,7 @@ MUTANTS = [
     ),
     Mutant(
         "channel_not_left",
-        "elementwise.cuh",
+        "engines/elements.cuh",
         "    at.next(a.in.shape);\n  }\n}\n\ntemplate <class T, bool aligned, bool finite>",
         "  }\n}\n\ntemplate <class T, bool aligned, bool finite>",
         "batch_norm_inference/runs/float32/",
@@ -372,7 +372,7 @@ MUTANTS = [
     ),
     Mutant(
         "quotient_too_small",
-        "elementwise.cuh",
+        "engines/dense_shape.cuh",
         "(power + d - 1) / d",
         "power / d",
         "batch_norm_inference/runs/float32/",
@@ -380,7 +380,7 @@ MUTANTS = [
     ),
     Mutant(
         "run_too_small",
-        "runs.cuh",
+        "engines/chunks.cuh",
         "0xffffffffu / static_cast<unsigned>(length) + 1u",
         "0xffffffffu / static_cast<unsigned>(length)",
         "batch_norm_forward/runs/float32/",
@@ -389,7 +389,7 @@ MUTANTS = [
     # Chunks in shared memory.
     Mutant(
         "kept_in_one_place",
-        "chunks_on_chip.cuh",
+        "engines/on_chip.cuh",
         "chunk * Elements::packs * block_threads",
         "0 * chunk * Elements::packs * block_threads",
         "layer_norm_forward/shared-memory/float32/",
@@ -397,7 +397,7 @@ MUTANTS = [
     ),
     Mutant(
         "kept_chunk_written_elsewhere",
-        "chunks_on_chip.cuh",
+        "engines/on_chip.cuh",
         "      write(kept, first + i, n);",
         "      write(kept, i, n);",
         "layer_norm_forward/shared-memory/float32/",
@@ -405,7 +405,7 @@ MUTANTS = [
     ),
     Mutant(
         "parts_of_the_wrong_chunk",
-        "clusters.cuh",
+        "engines/clusters.cuh",
         "parts_ + (static_cast<int>(chunk) - block * spread_.of_block);",
         "parts_;",
         "layer_norm_forward/shared-memory/float32/",
@@ -413,7 +413,7 @@ MUTANTS = [
     ),
     Mutant(
         "block_of_one_without_barrier",
-        "clusters.cuh",
+        "engines/clusters.cuh",
         "    } else {\n      __syncthreads();\n    }\n",
         "    }\n",
         "layer_norm_forward/shared-memory/float32/",

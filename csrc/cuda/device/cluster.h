@@ -17,17 +17,6 @@ __device__ __forceinline__ unsigned cluster_rank() {
 #endif
 }
 
-__device__ __forceinline__ unsigned cluster_size() {
-#if __CUDA_ARCH__ >= 900
-  unsigned size;
-  asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
-  return size;
-#else
-  __trap();
-  return 1;
-#endif
-}
-
 // Release and acquire, so that shared memory written before is seen by the whole cluster after.
 __device__ __forceinline__ void cluster_sync() {
 #if __CUDA_ARCH__ >= 900

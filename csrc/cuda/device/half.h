@@ -42,10 +42,6 @@ __host__ __device__ __forceinline__ double double_of(std::uint64_t bits) {
   return number_bits::same_bits<double>(bits);
 }
 
-__device__ __forceinline__ std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {
-  return __umulhi(a, b);
-}
-
 __device__ __forceinline__ float to_float(float value) { return value; }
 
 __device__ __forceinline__ float to_float(bfloat16 value) {

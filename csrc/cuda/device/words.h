@@ -74,13 +74,9 @@ __device__ __forceinline__ void store_streaming_as(void* target, T value) {
   __stcs(static_cast<Word*>(target), word_access::same_bits<Word>(value));
 }
 
-__device__ __forceinline__ Words load_words(const void* source) { return load_as<Words>(source); }
-
 __device__ __forceinline__ Words load_words_streaming(const void* source) {
   return load_streaming_as<Words>(source);
 }
-
-__device__ __forceinline__ void store_words(void* target, Words value) { store_as(target, value); }
 
 __device__ __forceinline__ void store_words_streaming(void* target, Words value) {
   store_streaming_as(target, value);

@@ -102,10 +102,6 @@ int __syncthreads_or(int predicate, emulation::Site site) {
 
 unsigned cluster_rank() { return emulation::running_block().rank; }
 
-unsigned cluster_size() {
-  return static_cast<unsigned>(emulation::running_block().cluster->blocks.size());
-}
-
 void cluster_sync(emulation::Site site) {
   emulation::Cluster& cluster = *emulation::running_block().cluster;
   unsigned returned = 0;

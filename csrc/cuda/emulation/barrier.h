@@ -18,7 +18,6 @@ int __syncthreads_or(int predicate, emulation::Site site = emulation::Site::curr
 inline void __threadfence() {}
 
 unsigned cluster_rank();
-unsigned cluster_size();
 void cluster_sync(emulation::Site site = emulation::Site::current());
 
 template <class T>

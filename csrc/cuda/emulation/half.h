@@ -19,10 +19,6 @@ inline std::uint64_t bits_of(double value) { return std::bit_cast<std::uint64_t>
 inline float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 inline double double_of(std::uint64_t bits) { return std::bit_cast<double>(bits); }
 
-inline std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {
-  return static_cast<std::uint32_t>(std::uint64_t{a} * b >> 32);
-}
-
 namespace emulation {
 
 // `value` to the nearest number of that many exponent and mantissa bits, to even on a tie. Every

@@ -52,18 +52,9 @@ void store_streaming_as(void* target, T value, emulation::Site site = emulation:
   store_as(target, value, site);
 }
 
-inline Words load_words(const void* source, emulation::Site site = emulation::Site::current()) {
-  return load_as<Words>(source, site);
-}
-
 inline Words load_words_streaming(const void* source,
                                   emulation::Site site = emulation::Site::current()) {
   return load_as<Words>(source, site);
-}
-
-inline void store_words(void* target, Words value,
-                        emulation::Site site = emulation::Site::current()) {
-  store_as(target, value, site);
 }
 
 inline void store_words_streaming(void* target, Words value,

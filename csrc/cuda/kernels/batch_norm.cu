@@ -1,9 +1,9 @@
 // Batch norm (Ioffe and Szegedy 2015) of (batch, channels, inner), training and inference:
 //   y = (x - mean) * inv_std * weight + bias,   inv_std = 1 / sqrt(var + eps)
-// A channel is a group of runs, one in every batch index; with inner == 1 (2-D and channels-last
+// A channel is a set of runs, one in every batch index; with inner == 1 (2-D and channels-last
 // data) channels are columns instead. Both are cut into slots by their shape, so that few channels
 // fill the card as well as many. Training reads a channel that stays on chip once, others twice.
-#include "cuda/channels_on_chip.cuh"
+#include "cuda/engines/channels.cuh"
 #include "cuda/kernels/kernels.h"
 #include "ops/batch_norm.h"
 
@@ -48,9 +48,9 @@ __global__ void __launch_bounds__(block_threads)
   n.mean = {mean[channel], 0.0};
   n.var = var[channel];
   n.scale = 1.0;
-  const DoubleDouble sum = two_sum(var[channel], eps);
+  const double_double sum = two_sum(var[channel], eps);
   // A variance of 0 with eps = 0 cannot be divided by: the output is the bias, as in training.
-  n.inv_std = sum.high == 0.0 ? DoubleDouble{0.0, 0.0} : inverse_sqrt(sum);
+  n.inv_std = sum.high == 0.0 ? double_double{0.0, 0.0} : inverse_sqrt(sum);
   n.single = single_normaliser(n.mean, n.inv_std.high);
   normalisers[channel] = n;
 }

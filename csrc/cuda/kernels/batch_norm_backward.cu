@@ -2,9 +2,9 @@
 //   grad_x = ((g - mean(g)) - x^ * mean(g * x^)) * inv_std * weight
 //   grad_weight = sum(g * x^),   grad_bias = sum(g)
 // Frozen statistics are constants: grad_x = g * inv_std * weight. x^ is recomputed, never stored.
-// Channels are groups of runs, or columns where inner == 1; no atomics.
-#include "cuda/channels_on_chip.cuh"
-#include "cuda/fill.cuh"
+// Channels are sets of runs, or columns where inner == 1; no atomics.
+#include "cuda/engines/channels.cuh"
+#include "cuda/engines/fill.cuh"
 #include "cuda/kernels/kernels.h"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -65,14 +65,14 @@ class Backward {
           plan,
           reciprocal()};
       launch("gradient_of_channels", gradient_of_channels<T, unit.is, aligned.is>,
-             clusters_of(one_chunk_a_block(plan.chunks), plan.groups, block_threads), a_.stream,
+             clusters_of(one_chunk_a_block(plan.chunks), plan.sets, block_threads), a_.stream,
              arguments);
     });
   }
 
   void runs(const RunPlan& plan) const {
     const auto [slots, lines] =
-        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.groups * plan.chunks, plan.groups);
+        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.sets * plan.chunks, plan.sets);
     const ReductionMaps<T> maps{{a_.inner, a_.grad_output_batch_stride, 1},
                                 {a_.inner, a_.x_batch_stride, 1},
                                 {1, 0, 0},
@@ -89,8 +89,8 @@ class Backward {
     const ReductionMaps<T> maps{
         {0, a_.grad_output_batch_stride, 1}, {0, a_.x_batch_stride, 1}, {0, 0, 1}, {}, {0, 0, 0}};
     const ColumnPlan plan = plan_columns(1, a_.batch, a_.channels, column_unit<T>(a_.channels));
-    const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
-        a_.stream, plan.slots * plan.groups(), plan.groups());
+    const auto [slots, lines] =
+        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.slots * plan.sets(), plan.sets());
     sums_of_columns(arrays_, maps, 1, a_.batch, a_.channels, slots);
     merge_sums(merge_of(slots, slots_of(plan), lines), a_.stream);
     write_columns<T>(arrays_, {lines, {}, a_.frozen}, 1, a_.batch, a_.channels, maps,

@@ -1,6 +1,6 @@
 // A plain copy, 16 bytes a thread at a time: the yardstick of the benchmark.
+#include "cuda/engines/for_dtype.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/scratch.cuh"
 #include "cuda/tuning.h"
 
 namespace normdrop::NORMDROP_DEVICE {

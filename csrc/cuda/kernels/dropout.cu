@@ -5,9 +5,9 @@
 // launch and nothing is stored for the backward pass, which is the same function. A dropped element
 // is 0 also where x is inf or NaN: select, not multiply.
 #include "common/philox.h"
+#include "cuda/engines/for_dtype.cuh"
+#include "cuda/engines/pack_access.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/pack_access.cuh"
-#include "cuda/scratch.cuh"
 #include "cuda/tuning.h"
 #include "ops/dropout.h"
 
@@ -49,10 +49,10 @@ struct Dropping {
   std::int64_t count;
   std::uint64_t first_index;
   std::uint64_t threshold;
-  Arithmetic<T> scale;
+  wide<T> scale;
 
   __device__ __forceinline__ T result(T value, std::uint32_t word) const {
-    return word < threshold ? rounded<T>(arithmetic(value) * scale) : T{};
+    return word < threshold ? rounded<T>(widened(value) * scale) : T{};
   }
 
   __device__ __forceinline__ PackPlace place(std::int64_t begin, int k) const {
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(threads) drop_elements(Dropout a) {
   const Draw draw(a.draw, a.device_draw);
   const Dropping<T, aligned> dropping{
       static_cast<const T*>(a.x), static_cast<T*>(a.y), a.count,
-      a.draw.first_index,         a.draw.threshold,     static_cast<Arithmetic<T>>(a.scale)};
+      a.draw.first_index,         a.draw.threshold,     static_cast<wide<T>>(a.scale)};
   const bool whole_blocks = a.draw.first_index % words_per_block == 0;
   const std::int64_t first =
       static_cast<std::int64_t>(blockIdx.x) * cuda_tuning::packs_per_thread * threads;

@@ -3,9 +3,9 @@
 // Rows (inner == 1) that stay on chip, in the registers or the shared memory of a block or a cluster,
 // are read once. Longer ones are cut into chunks over many blocks and read twice, as are columns
 // (inner > 1), which need no transpose.
-#include "cuda/fill.cuh"
+#include "cuda/engines/fill.cuh"
+#include "cuda/engines/rows.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/layer_norm_rows.cuh"
 #include "ops/layer_norm.h"
 
 namespace normdrop::NORMDROP_DEVICE {

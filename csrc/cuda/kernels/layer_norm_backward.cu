@@ -4,9 +4,9 @@
 //   grad_weight = sum over rows of grad_output * x^,   grad_bias = sum of grad_output
 // x^ is recomputed, never stored. Sums over rows and over columns go through slots that are merged
 // in order; no atomics.
-#include "cuda/fill.cuh"
+#include "cuda/engines/fill.cuh"
+#include "cuda/engines/rows_backward.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/layer_norm_backward_rows.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 namespace {
@@ -28,14 +28,14 @@ std::int64_t backward_parts(std::int64_t length) {
 }
 
 // Rows of a slot: from the shape alone.
-std::int64_t backward_rows_per_slot(std::int64_t rows, std::int64_t groups, std::int64_t block) {
-  const std::int64_t few = divided_up(rows, groups) < cuda_tuning::backward_fewest_slots
-                               ? divided_up(rows, groups)
+std::int64_t backward_rows_per_slot(std::int64_t rows, std::int64_t teams, std::int64_t block) {
+  const std::int64_t few = divided_up(rows, teams) < cuda_tuning::backward_fewest_slots
+                               ? divided_up(rows, teams)
                                : cuda_tuning::backward_fewest_slots;
   const std::int64_t wanted = rows / cuda_tuning::backward_rows_per_slot;
   const std::int64_t most = cuda_tuning::backward_most_threads / block;
   const std::int64_t slots = wanted < few ? few : wanted > most ? most : wanted;
-  return divided_up(divided_up(rows, slots), groups) * groups;
+  return divided_up(divided_up(rows, slots), teams) * teams;
 }
 
 // Returns where the slots are, for merge_sums; `arguments.slots` is set where they are wanted.
@@ -136,12 +136,12 @@ class Backward {
     const ReductionMaps<T> maps{
         {0, a_.grad_output_outer_stride, 1}, {0, a_.x_outer_stride, 1}, {0, 1, 0}, {}, {0, 0, 0}};
     const ColumnPlan plan = plan_columns(1, a_.outer, a_.reduced, column_unit<T>(a_.reduced));
-    GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.slots * plan.groups());
+    GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.slots * plan.sets());
     sums_of_columns(arrays_, maps, 1, a_.outer, a_.reduced, slots);
     merge_sums(to_parameters(slots, slots_of(plan)), a_.stream);
   }
 
-  // Every element of the reduced axis is a group with a run in every outer index.
+  // Every element of the reduced axis is a set with a run in every outer index.
   void parameters_of_columns() const {
     const ReductionMaps<T> maps{{a_.inner, a_.grad_output_outer_stride, 1},
                                 {a_.inner, a_.x_outer_stride, 1},
@@ -149,7 +149,7 @@ class Backward {
                                 {},
                                 {0, 0, 0}};
     const RunPlan plan = plan_runs<T>(a_.reduced, a_.outer, a_.inner);
-    GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.groups * plan.chunks);
+    GradientSums<T>* slots = scratch<GradientSums<T>>(a_.stream, plan.sets * plan.chunks);
     sums_of_runs(arrays_, maps, plan, slots);
     merge_sums(to_parameters(slots, slots_of(plan)), a_.stream);
   }
@@ -162,7 +162,7 @@ class Backward {
                                 {0, 0, 1}};
     const RunPlan plan = plan_runs<T>(a_.outer, 1, a_.reduced);
     const auto [slots, lines] =
-        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.groups * plan.chunks, plan.groups);
+        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.sets * plan.chunks, plan.sets);
     sums_of_runs(arrays_, maps, plan, slots);
     merge_sums(to_lines(slots, slots_of(plan), lines), a_.stream);
     write_elements<T>(arrays_, {lines, weight_, false}, {a_.outer, a_.reduced, 1},
@@ -177,8 +177,8 @@ class Backward {
                                 weight_,
                                 {0, 1, 0}};
     const ColumnPlan plan = plan_columns(a_.outer, a_.reduced, a_.inner, column_unit<T>(a_.inner));
-    const auto [slots, lines] = scratch<GradientSums<T>, GradientLine>(
-        a_.stream, plan.slots * plan.groups(), plan.groups());
+    const auto [slots, lines] =
+        scratch<GradientSums<T>, GradientLine>(a_.stream, plan.slots * plan.sets(), plan.sets());
     sums_of_columns(arrays_, maps, a_.outer, a_.reduced, a_.inner, slots);
     merge_sums(to_lines(slots, slots_of(plan), lines), a_.stream);
     write_columns<T>(arrays_, {lines, weight_, false}, a_.outer, a_.reduced, a_.inner, maps,

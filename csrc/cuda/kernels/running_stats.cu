@@ -1,8 +1,8 @@
 // Running statistics of batch norm (Ioffe and Szegedy 2015), in place, a thread for each channel:
 //   running = (1 - momentum) * running + momentum * batch
 // in double, rounded once to the dtype of the running statistic.
+#include "cuda/engines/scratch.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/scratch.cuh"
 #include "cuda/tuning.h"
 
 namespace normdrop::NORMDROP_DEVICE {

@@ -1,7 +1,7 @@
 // Elements of one strided array to another, converted where the dtypes differ: how an array that no
 // kernel takes as it lies is packed, and how a packed result is delivered.
+#include "cuda/engines/scratch.cuh"
 #include "cuda/kernels/kernels.h"
-#include "cuda/scratch.cuh"
 #include "cuda/tuning.h"
 
 namespace normdrop::NORMDROP_DEVICE {

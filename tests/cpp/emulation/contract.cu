@@ -58,10 +58,10 @@ __device__ bool moves_bytes(const unsigned char* source, unsigned char* target) 
 }
 
 __device__ bool moves_words(const void* source, unsigned char* target) {
-  store_words(target, load_words(source));
+  store_as(target, load_as<Words>(source));
   store_words_streaming(target + 16, load_words_streaming(source));
-  const Words first = load_words(target);
-  const Words second = load_words(target + 16);
+  const Words first = load_as<Words>(target);
+  const Words second = load_as<Words>(target + 16);
   return first.word[0] == second.word[0] && first.word[3] == second.word[3] &&
          load_as<std::uint32_t>(source) == first.word[0];
 }
@@ -121,13 +121,12 @@ __global__ void contract_of_numbers(ContractAnswers* answers, float zero) {
   out.check(10, rounded<float>(0.1) == 0.1f && rounded<double>(0.1f) == double(0.1f) + zero);
   out.check(11, bits_of(1.0f) == 0x3F800000u && float_of(0x40000000u) == 2.0f + zero);
   out.check(12, bits_of(1.0) == 0x3FF0000000000000u && double_of(0x4000000000000000u) == 2.0);
-  out.check(13, multiply_high(0xFFFFFFFFu, 0xFFFFFFFFu) == 0xFFFFFFFEu);
   const float tiny = 0x1p-12f + zero;  // its square falls off the end of 1 + 2 tiny
   const float product = (1 + tiny) * (1 + tiny);
-  out.check(14, product - (1 + 2 * tiny) == 0 && fma(1 + tiny, 1 + tiny, -(1 + 2 * tiny)) != 0);
-  out.check(15, fmaf(2.0f, 3.0f, 1.0f + zero) == 7 && fma(2.0, 3.0, 1.0 + zero) == 7);
-  out.check(16, sqrtf(2.0f + zero) == 0x1.6a09e6p0f && sqrt(4.0 + zero) == 2);
-  out.check(17, to_float(2.5f) == 2.5f && to_double(0.1) == 0.1 && to_double(2.5f) == 2.5);
+  out.check(13, product - (1 + 2 * tiny) == 0 && fma(1 + tiny, 1 + tiny, -(1 + 2 * tiny)) != 0);
+  out.check(14, fmaf(2.0f, 3.0f, 1.0f + zero) == 7 && fma(2.0, 3.0, 1.0 + zero) == 7);
+  out.check(15, sqrtf(2.0f + zero) == 0x1.6a09e6p0f && sqrt(4.0 + zero) == 2);
+  out.check(16, to_float(2.5f) == 2.5f && to_double(0.1) == 0.1 && to_double(2.5f) == 2.5);
 }
 
 __global__ void contract_of_clusters(ContractAnswers* answers) {
@@ -135,7 +134,7 @@ __global__ void contract_of_clusters(ContractAnswers* answers) {
   SHARED_ARRAY(int, rank, threads);
   rank[threadIdx.x] = static_cast<int>(cluster_rank());
   cluster_sync();
-  out.check(0, cluster_size() == 2 && cluster_rank() == blockIdx.x % 2);
+  out.check(0, cluster_rank() == blockIdx.x % 2);
   const unsigned other = 1 - cluster_rank();
   out.check(1, cluster_address(rank, other)[threadIdx.x] == static_cast<int>(other));
   out.check(2, *cluster_address(&rank[3], cluster_rank()) == static_cast<int>(1 - other));

@@ -16,7 +16,7 @@ struct ContractAnswers {
 };
 
 inline constexpr int checks_of_threads = 11;
-inline constexpr int checks_of_numbers = 18;
+inline constexpr int checks_of_numbers = 17;
 inline constexpr int checks_of_clusters = 3;
 
 void run_contract_of_threads(ContractAnswers* answers, const void* sixteen_aligned_bytes,

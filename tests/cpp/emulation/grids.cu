@@ -31,13 +31,13 @@ void check_visits(const LaunchDims& dims) {
 }
 
 // A ring over the blocks of a cluster: each reads its neighbour's part and adds it up.
-__global__ void sum_over_cluster(std::int64_t* sums) {
+__global__ void sum_over_cluster(std::int64_t* sums, unsigned blocks) {
   SHARED_ARRAY(std::int64_t, sum, 1);
   if (threadIdx.x == 0) sum[0] = 100 * (blockIdx.x + 1);
   cluster_sync();
   if (threadIdx.x == 0) {
     std::int64_t all = 0;
-    for (unsigned rank = 0; rank < cluster_size(); ++rank) all += *cluster_address(sum, rank);
+    for (unsigned rank = 0; rank < blocks; ++rank) all += *cluster_address(sum, rank);
     sums[blockIdx.x] = all;
   }
   cluster_sync();
@@ -46,7 +46,7 @@ __global__ void sum_over_cluster(std::int64_t* sums) {
 void check_cluster(unsigned cluster, unsigned threads) {
   std::vector<std::int64_t> sums(2 * cluster, -1);
   const LaunchDims dims{.grid = dim3(2 * cluster), .block = dim3(threads), .cluster = cluster};
-  launch("sum_over_cluster", sum_over_cluster, dims, nullptr, sums.data());
+  launch("sum_over_cluster", sum_over_cluster, dims, nullptr, sums.data(), cluster);
   for (unsigned block = 0; block < 2 * cluster; ++block) {
     const std::int64_t first = block / cluster * cluster;
     const std::int64_t expected = 100 * (cluster * (first + 1) + cluster * (cluster - 1) / 2);

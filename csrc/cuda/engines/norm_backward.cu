@@ -1,6 +1,6 @@
 // Backward of every norm whose rows or channels do not fit on chip, for batch norm and layer norm:
-// sums of g and g * x^ over groups, then elements. Reads grad_output and x twice, writes grad_x once.
-#include "cuda/norm_backward.cuh"
+// sums of g and g * x^ over sets, then elements. Reads grad_output and x twice, writes grad_x once.
+#include "cuda/engines/norm_backward.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -32,7 +32,7 @@ void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, cons
   const auto lie_aligned = [&](int unit) { return reads_aligned(a, maps, unit); };
   for_run_packs<T>(plan.length, lie_aligned, [&](auto unit, auto aligned) {
     launch("run_gradients", run_gradients<T, unit.is, aligned.is>,
-           grid_of(plan.groups * plan.chunks, block_threads), a.stream,
+           grid_of(plan.sets * plan.chunks, block_threads), a.stream,
            sums_to(slots, a, maps, plan));
   });
 }

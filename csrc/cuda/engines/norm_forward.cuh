@@ -1,9 +1,10 @@
-// Forward of every norm in three steps: moments of chunks, statistics of groups, elements.
+// Forward of every norm in three steps: moments of chunks, statistics of sets, elements.
 // Reads x twice and writes y once; what fits on chip has its own kernels.
 #pragma once
 
-#include "cuda/elementwise.cuh"
-#include "cuda/scratch.cuh"
+#include "cuda/engines/column_pass.cuh"
+#include "cuda/engines/elements.cuh"
+#include "cuda/engines/scratch.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -20,10 +21,10 @@ struct ForwardArrays {
 
 // Groups of runs within (outer, middle, inner), dense within an outer index.
 struct RunsInArray {
-  std::int64_t groups;
+  std::int64_t sets;
   std::int64_t runs;
   std::int64_t length;
-  IndexMap x_map;  // (group, run, element)
+  IndexMap x_map;  // (set, run, element)
   DenseShape shape;
   std::int64_t x_outer_stride;
   std::int64_t y_outer_stride;

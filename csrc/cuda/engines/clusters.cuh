@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "cuda/block_reduce.cuh"
-#include "cuda/scratch.cuh"
+#include "cuda/arithmetic/reduce.cuh"
+#include "cuda/engines/scratch.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 

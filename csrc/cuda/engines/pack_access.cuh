@@ -6,8 +6,8 @@
 // and tails go element by element.
 #pragma once
 
-#include "cuda/block_reduce.cuh"
-#include "cuda/vector_access.cuh"
+#include "cuda/arithmetic/packs.cuh"
+#include "cuda/arithmetic/reduce.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -59,14 +59,14 @@ __device__ __forceinline__ PackPlace place_in_warp(std::int64_t first, std::int6
 template <int width, class T, int elements>
 __device__ __forceinline__ Pack<T, elements> from_next_lane(const Pack<T, elements>& pack) {
   return shuffled(pack, [](std::uint64_t word) {
-    return __shfl_down_sync(group_mask<width>(), word, 1, width);
+    return __shfl_down_sync(team_mask<width>(), word, 1, width);
   });
 }
 
 template <int width, class T, int elements>
 __device__ __forceinline__ Pack<T, elements> from_previous_lane(const Pack<T, elements>& pack) {
   return shuffled(
-      pack, [](std::uint64_t word) { return __shfl_up_sync(group_mask<width>(), word, 1, width); });
+      pack, [](std::uint64_t word) { return __shfl_up_sync(team_mask<width>(), word, 1, width); });
 }
 
 // Elements [first, first + elements) of two packs in a row, first < elements.
@@ -102,7 +102,7 @@ __device__ __forceinline__ int behind_boundary(const T* address) {
   return static_cast<int>(items % elements);
 }
 
-// All lanes of a group call this, those beyond the end too.
+// All lanes of a team call this, those beyond the end too.
 template <int width, bool streamed, class T, int elements>
 __device__ __forceinline__ Pack<T, elements> load_shifted(const T* from, const PackPlace& place) {
   const int shift = behind_boundary<elements>(from);
@@ -117,7 +117,7 @@ __device__ __forceinline__ Pack<T, elements> load_shifted(const T* from, const P
   return pack;
 }
 
-// All lanes of a group call this, those beyond the end too. What lanes have read of the same words
+// All lanes of a team call this, those beyond the end too. What lanes have read of the same words
 // before, they have read before any of them writes.
 template <int width, class T, int elements>
 __device__ __forceinline__ void store_shifted(T* to, const Pack<T, elements>& pack,
@@ -126,7 +126,7 @@ __device__ __forceinline__ void store_shifted(T* to, const Pack<T, elements>& pa
   const bool whole = (place.preceded || shift == 0) && elements - shift <= place.after;
   const bool next_whole = place.followed && 2 * elements - shift <= place.after;
   const auto previous = from_previous_lane<width>(pack);
-  __syncwarp(group_mask<width>());
+  __syncwarp(team_mask<width>());
   if (whole) {
     store_vector<T, elements>(
         to - shift, shift == 0 ? pack : window(previous, pack, (elements - shift) % elements));
@@ -141,7 +141,7 @@ __device__ __forceinline__ void store_shifted(T* to, const Pack<T, elements>& pa
 
 // A pack of data that is read once (streamed) or again soon; zeros where it is beyond the end.
 // `aligned`: every pack of the kernel lies on a boundary and whole in its line. If not, all lanes of a
-// group come here.
+// team come here.
 template <class T, int elements, bool aligned, int width = warp_threads, bool streamed = false>
 __device__ __forceinline__ Pack<T, elements> load_pack(const T* from, const PackPlace& place) {
   if constexpr (elements == 1 || aligned) {

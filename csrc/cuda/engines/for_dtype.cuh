@@ -1,51 +1,26 @@
-// Scratch memory of one call: several arrays out of the workspace of the stream.
+// From what is known at run time (a dtype, a length, where an array lies) to types and numbers at
+// compile time.
 #pragma once
 
-#include <mutex>
-#include <utility>
-
-#include "cuda/tuning.h"
-#include "cuda/vector_access.cuh"
+#include "cuda/arithmetic/packs.cuh"
+#include "cuda/engines/scratch.cuh"
+#include "ops/dtype.h"
 
 namespace normdrop::NORMDROP_DEVICE {
 
-inline constexpr std::int64_t scratch_alignment = 256;
-
-// Held by an operation from its first scratch memory to its last launch: on one stream, the call of
-// another thread would otherwise use that memory between two of its kernels.
-inline std::unique_lock<std::mutex> scratch_is_ours() {
-  static std::mutex mutex;
-  return std::unique_lock(mutex);
-}
-
-template <class T>
-std::int64_t scratch_bytes(std::int64_t count) {
-  return divided_up(count * static_cast<std::int64_t>(sizeof(T)), scratch_alignment) *
-         scratch_alignment;
-}
-
-template <class T>
-T* scratch(void* stream, std::int64_t count) {
-  return static_cast<T*>(workspace(scratch_bytes<T>(count), stream));
-}
-
-template <class First, class Second>
-std::pair<First*, Second*> scratch(void* stream, std::int64_t first, std::int64_t second) {
-  char* base = static_cast<char*>(
-      workspace(scratch_bytes<First>(first) + scratch_bytes<Second>(second), stream));
-  return {reinterpret_cast<First*>(base),
-          reinterpret_cast<Second*>(base + scratch_bytes<First>(first))};
-}
-
-// A grid of blocks in x; more than a card can launch at once is more than its memory can hold.
-inline LaunchDims grid_of(std::int64_t blocks, int threads) {
-  if (blocks > cuda_tuning::largest_grid) {
-    throw DeviceError("an array has more elements than one launch reaches");
+// Calls body(T{}) with the storage type of a dtype.
+template <class Body>
+void for_dtype(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::float32:
+      return body(float{});
+    case DType::float64:
+      return body(double{});
+    case DType::float16:
+      return body(float16{});
+    case DType::bfloat16:
+      return body(bfloat16{});
   }
-  LaunchDims dims{};
-  dims.grid = dim3(static_cast<unsigned>(blocks));
-  dims.block = dim3(static_cast<unsigned>(threads));
-  return dims;
 }
 
 template <auto value>

@@ -3,8 +3,8 @@
 // order in which they are merged, are those of the passes through memory, and so are the bits.
 #pragma once
 
-#include "cuda/chunks_on_chip.cuh"
-#include "cuda/norm_backward.cuh"
+#include "cuda/engines/norm_backward.cuh"
+#include "cuda/engines/on_chip.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -31,8 +31,8 @@ __global__ void __launch_bounds__(block_threads, channel_blocks_resident<unit, s
   const auto blocks = static_cast<unsigned>(spread.blocks);
   const std::int64_t channel = blockIdx.x / blocks;
   const auto of_channel = [&](int chunk) { return Chunk(a.plan, channel, chunk); };
-  Arithmetic<T> weight[unit];
-  Arithmetic<T> bias[unit];
+  wide<T> weight[unit];
+  wide<T> bias[unit];
   fill(weight, a.arrays.weight.at(channel, 1));
   fill(bias, a.arrays.bias.at(channel, 0));
   const auto outline = [&](int chunk) { return Elements(of_channel(chunk)); };
@@ -79,8 +79,8 @@ __device__ __forceinline__ GradientSums<T> sums_of(const ChunkElements<T, unit, 
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
       if (!grad.holds(k, j)) continue;
-      const double value = static_cast<double>(arithmetic(x.pack[k][j]));
-      sums.add(static_cast<double>(arithmetic(grad.pack[k][j])), (value - mean) * inv_std);
+      const double value = static_cast<double>(widened(x.pack[k][j]));
+      sums.add(static_cast<double>(widened(grad.pack[k][j])), (value - mean) * inv_std);
     }
   }
   return sums;
@@ -97,19 +97,19 @@ __global__ void __launch_bounds__(block_threads,
   ChunkElements<T, unit, aligned> x(chunk);
   grad.load(a.arrays.grad_output, a.grad_output_map, chunk);
   x.load(a.arrays.x, a.x_map, chunk);
-  const double mean = a.arrays.mean[chunk.group];
-  const double inv_std = a.arrays.inv_std[chunk.group];
+  const double mean = a.arrays.mean[chunk.set];
+  const double inv_std = a.arrays.inv_std[chunk.set];
   GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots);
   if (a.plan.chunks > 1) sums = over_cluster(sums, part, static_cast<int>(a.plan.chunks));
-  const double g = sums.g.total().high;
-  const double gx = sums.gx.total().high;
+  const double g = sums.grad.total().high;
+  const double gx = sums.grad_x_hat.total().high;
   if (chunk.slot == 0 && threadIdx.x == 0) {
-    a.grad_bias.set(chunk.group, g);
-    a.grad_weight.set(chunk.group, gx);
+    a.grad_bias.set(chunk.set, g);
+    a.grad_weight.set(chunk.set, gx);
   }
   const bool constants = a.reciprocal == 0.0;
   const GradientLine line =
-      line_of(mean, inv_std, g, gx, a.reciprocal, static_cast<double>(a.weight.at(chunk.group, 1)));
+      line_of(mean, inv_std, g, gx, a.reciprocal, static_cast<double>(a.weight.at(chunk.set, 1)));
 #pragma unroll
   for (int k = 0; k < grad.packs; ++k) {
     if (grad.empty(k, chunk)) continue;

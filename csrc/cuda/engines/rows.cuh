@@ -3,8 +3,8 @@
 // of blocks, with one or several chunks each.
 #pragma once
 
-#include "cuda/chunks_on_chip.cuh"
-#include "cuda/norm_forward.cuh"
+#include "cuda/engines/norm_forward.cuh"
+#include "cuda/engines/on_chip.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -70,14 +70,13 @@ struct RowElements {
     if (aligned && a.plain_parameters) {
       const T* weights = static_cast<const T*>(a.weight.values) + parameter;
       const T* biases = static_cast<const T*>(a.bias.values) + parameter;
-      write_with(to, n, true, [&](int k, Arithmetic<T>(&weight)[unit], Arithmetic<T>(&bias)[unit]) {
+      write_with(to, n, true, [&](int k, wide<T>(&weight)[unit], wide<T>(&bias)[unit]) {
         widen_vectors(weights + k * stride, weight);
         widen_vectors(biases + k * stride, bias);
       });
     } else {
       const bool has_bias = a.bias.values != nullptr;
-      write_with(to, n, has_bias,
-                 [&](int k, Arithmetic<T>(&weight)[unit], Arithmetic<T>(&bias)[unit]) {
+      write_with(to, n, has_bias, [&](int k, wide<T>(&weight)[unit], wide<T>(&bias)[unit]) {
         const std::int64_t at = parameter + k * stride;
         const int count = aligned ? unit : length - Packs::offset(k);
         a.weight.load(at, count, 1, a.parameters_aligned, weight);
@@ -97,8 +96,8 @@ struct RowElements {
     for (int k = 0; k < packs; ++k) {
       if (aligned ? !valid[k] : Packs::empty(k, length)) continue;
       forget_widened(pack[k]);
-      Arithmetic<T> weight[unit];
-      Arithmetic<T> bias[unit];
+      wide<T> weight[unit];
+      wide<T> bias[unit];
       load_parameters(k, weight, bias);
       normalise_pack<true>(pack[k], held, &n, weight, bias, has_bias);
       store_pack<T, unit, aligned, Packs::lanes>(to + k * stride, pack[k], Packs::place(k, length));
@@ -117,11 +116,11 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
     normalise_rows(NormaliseRows<T> a) {
   constexpr int rows = row_block_threads<threads> / threads;
   SHARED_ARRAY(double, largest_slots, slots_for<threads>);
-  SHARED_ARRAY(Sum<T>, sum_slots, slots_for<threads>);
-  SHARED_ARRAY(Sum<T>, square_slots, slots_for<threads>);
+  SHARED_ARRAY(running_sums<T>, sum_slots, slots_for<threads>);
+  SHARED_ARRAY(running_sums<T>, square_slots, slots_for<threads>);
   const std::int64_t row =
       static_cast<std::int64_t>(blockIdx.x) * rows + static_cast<int>(threadIdx.x) / threads;
-  if (row >= a.rows) return;  // the whole group of threads
+  if (row >= a.rows) return;  // the whole team
   RowElements<T, aligned, threads> elements(static_cast<int>(a.length));
   elements.load(a.x + row * a.x_stride);
   const Moments moments = moments_of<threads>(

@@ -4,7 +4,7 @@
 // alone; a thread keeps a few rows of its columns in registers for two passes over them.
 #pragma once
 
-#include "cuda/runs.cuh"
+#include "cuda/engines/runs.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -22,7 +22,7 @@ struct ColumnPlan {
   std::int64_t slots;
 
   __host__ __device__ std::int64_t blocks() const { return outer * tiles * slots; }
-  __host__ __device__ std::int64_t groups() const { return outer * columns; }
+  __host__ __device__ std::int64_t sets() const { return outer * columns; }
 };
 
 inline ColumnPlan plan_columns(std::int64_t outer, std::int64_t rows, std::int64_t columns,
@@ -94,17 +94,17 @@ __device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pa
     }
     scale = scale_for<T>(largest);
   }
-  Sum<T> sum{};
+  running_sums<T> sum{};
 #pragma unroll
   for (int k = 0; k < rows; ++k) {
-    if (k < count) sum.add_term(static_cast<double>(arithmetic(pack[k][j])) * scale);
+    if (k < count) sum.add_term(static_cast<double>(widened(pack[k][j])) * scale);
   }
-  const DoubleDouble total = sum.total();
-  const DoubleDouble mean = Divisor(count).quotient(total);
-  Sum<T> squares{};
+  const double_double total = sum.total();
+  const double_double mean = Divisor(count).quotient(total);
+  running_sums<T> squares{};
 #pragma unroll
   for (int k = 0; k < rows; ++k) {
-    const double value = static_cast<double>(arithmetic(pack[k][j])) * scale;
+    const double value = static_cast<double>(widened(pack[k][j])) * scale;
     double deviation = value - mean.high;
     if constexpr (sizeof(T) == 8) deviation -= mean.low;
     if (k < count) squares.add_square(deviation);
@@ -126,7 +126,7 @@ __device__ __forceinline__ void combine_block_rows(Value (&value)[unit], Value* 
   }
 }
 
-// slots[slot * groups + outer * columns + column]
+// slots[slot * sets + outer * columns + column]
 template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(column_threads, column_blocks_resident)
     column_moments(const T* x, IndexMap x_map, ColumnPlan plan, Moments* slots) {
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
   }
   combine_block_rows(moments, shared);
   if (place.column >= plan.columns || place.block_row != 0) return;
-  Moments* slot = slots + place.slot * plan.groups() + place.outer * plan.columns + place.column;
+  Moments* slot = slots + place.slot * plan.sets() + place.outer * plan.columns + place.column;
   for (int j = 0; j < unit; ++j) slot[j] = moments[j];
 }
 
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
   combine_block_rows(sums, shared);
   if (!has_columns || place.block_row != 0) return;
   GradientSums<T>* slot =
-      a.slots + place.slot * a.plan.groups() + place.outer * a.plan.columns + place.column;
+      a.slots + place.slot * a.plan.sets() + place.outer * a.plan.columns + place.column;
   for (int j = 0; j < unit; ++j) slot[j] = sums[j];
 }
 

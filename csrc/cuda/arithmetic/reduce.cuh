@@ -26,9 +26,9 @@ __device__ __forceinline__ int warp_in_block() {
   return static_cast<int>(threadIdx.x) / warp_threads;
 }
 
-// The lanes of this thread's group of `width` neighbours.
+// The lanes of this thread's team of `width` neighbours.
 template <int width>
-__device__ __forceinline__ unsigned group_mask() {
+__device__ __forceinline__ unsigned team_mask() {
   if constexpr (width >= warp_threads) {
     return 0xffffffffu;
   } else {
@@ -52,7 +52,7 @@ __device__ __forceinline__ Value shuffled(const Value& value, Exchange&& exchang
 
 template <int width, class Value, class Together = Combined>
 __device__ __forceinline__ Value reduce_lanes(Value value, Together together = {}) {
-  const unsigned mask = group_mask<width>();
+  const unsigned mask = team_mask<width>();
 #pragma unroll
   for (int bit = 1; bit < width && bit < warp_threads; bit *= 2) {
     const Value other =

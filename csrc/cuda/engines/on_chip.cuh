@@ -2,8 +2,8 @@
 // writing.
 #pragma once
 
-#include "cuda/clusters.cuh"
-#include "cuda/merge.cuh"
+#include "cuda/engines/clusters.cuh"
+#include "cuda/engines/slots.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -38,8 +38,8 @@ __device__ __forceinline__ void normalise_on_chip(const ChunkSpread& spread, int
                                                   Outline&& outline, Load&& load, Report&& report,
                                                   Write&& write) {
   SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
-  SHARED_ARRAY(Sum<T>, sum_slots, slots_for<block_threads>);
-  SHARED_ARRAY(Sum<T>, square_slots, slots_for<block_threads>);
+  SHARED_ARRAY(running_sums<T>, sum_slots, slots_for<block_threads>);
+  SHARED_ARRAY(running_sums<T>, square_slots, slots_for<block_threads>);
   SHARED_ARRAY(Moments, parts, several ? most_chunks_of_block : 1);
   const MomentSlots<T> slots{largest_slots, sum_slots, square_slots};
   const int first = block * spread.of_block;

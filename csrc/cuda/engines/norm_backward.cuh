@@ -1,8 +1,8 @@
-// Backward of every norm: sums of g and g * x^ over groups, then elements. Reads grad_output and x
+// Backward of every norm: sums of g and g * x^ over sets, then elements. Reads grad_output and x
 // twice and writes grad_x once; what fits on chip has its own kernels.
 #pragma once
 
-#include "cuda/norm_forward.cuh"
+#include "cuda/engines/norm_forward.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -16,7 +16,7 @@ struct BackwardArrays {
   void* stream;
 };
 
-// Where the elements of one reduction lie, as (group, run, element) or (outer, row, column).
+// Where the elements of one reduction lie, as (set, run, element) or (outer, row, column).
 template <class T>
 struct ReductionMaps {
   IndexMap grad_output;
@@ -29,7 +29,7 @@ struct ReductionMaps {
 template <class T>
 struct GradientWrite {
   const GradientLine* lines;
-  Parameter<T> weight;  // of elements; where a group has one weight it is in the line
+  Parameter<T> weight;  // of elements; where a set has one weight it is in the line
   bool constants;
 };
 

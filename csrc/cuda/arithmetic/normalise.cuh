@@ -1,107 +1,11 @@
-// Count, mean and sum of squared deviations of some elements, and what a normalising pass makes of
-// them. Deviations are taken from the mean of the elements at hand, never E[x^2] - E[x]^2; parts are
-// merged (Chan, Golub, LeVeque 1979) in an order that the shape alone decides.
-//
-// float64 elements whose squares would overflow or vanish are counted times a power of two.
+// What a normalising pass makes of the moments of a set, and the pass itself:
+//   y = (x - mean) * inv_std * weight + bias,   inv_std = 1 / sqrt(var + eps)
+// in single precision with corrections where the numbers allow it, else in double.
 #pragma once
 
-#include "cuda/block_reduce.cuh"
-#include "cuda/double_double.cuh"
-#include "cuda/vector_access.cuh"
+#include "cuda/arithmetic/moments.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
-
-inline constexpr double shrink = 0x1p-700;
-inline constexpr double grow = 0x1p+700;
-inline constexpr double largest_plain = 0x1p+400;
-inline constexpr double smallest_plain = 0x1p-400;
-
-// By what elements of at most this size are multiplied. Not finite: by nothing.
-template <class T>
-__device__ __forceinline__ double scale_for(double largest) {
-  if constexpr (sizeof(T) < 8) return 1.0;
-  if (largest > largest_plain && is_finite(largest)) return shrink;
-  return largest < smallest_plain ? grow : 1.0;  // zeros adapt to what they are merged with
-}
-
-// The sum, not the mean, is carried along: added up exactly and divided once, it gives a mean that
-// elements next to it and equal to it can be compared with.
-struct Moments {
-  double count;
-  DoubleDouble sum;       // times scale
-  double sum_of_squares;  // of deviations, times scale^2
-  double scale;
-
-  __device__ __forceinline__ DoubleDouble mean() const { return Divisor(count).quotient(sum); }
-};
-
-__device__ __forceinline__ Moments no_moments() { return {0.0, {0.0, 0.0}, 0.0, 1.0}; }
-
-__device__ __forceinline__ Moments rescaled(Moments m, double scale) {
-  if (m.scale == scale) return m;
-  const double factor = scale / m.scale;
-  return {m.count,
-          {m.sum.high * factor, m.sum.low * factor},
-          m.sum_of_squares * factor * factor,
-          scale};
-}
-
-__device__ __forceinline__ DoubleDouble add_sums(DoubleDouble a, DoubleDouble b) {
-  const double plain = a.high + b.high;
-  return is_finite(plain) ? add(a, b) : DoubleDouble{plain, 0.0};
-}
-
-__device__ __forceinline__ Moments combine(Moments a, Moments b) {
-  if (a.count == 0.0) return b;
-  if (b.count == 0.0) return a;
-  const double scale = a.scale < b.scale ? a.scale : b.scale;
-  a = rescaled(a, scale);
-  b = rescaled(b, scale);
-  const double count = a.count + b.count;
-  const DoubleDouble a_mean = a.mean();
-  const double distance = add(b.mean(), {-a_mean.high, -a_mean.low}).high;
-  const double squares = distance * distance * (a.count * b.count / count);
-  return {count, add_sums(a.sum, b.sum), (a.sum_of_squares + b.sum_of_squares) + squares, scale};
-}
-
-// Counts and sums alone, of one scale.
-struct CountedSum {
-  double count;
-  DoubleDouble sum;
-};
-
-__device__ __forceinline__ CountedSum combine(const CountedSum& a, const CountedSum& b) {
-  return {a.count + b.count, add_sums(a.sum, b.sum)};
-}
-
-// All parts of a group, merged by a warp: the sum of all first, then the squares about its mean, to
-// which a part adds count * (its mean - that mean)^2. `part(i)` gives the Moments of a part.
-template <class T, class Part>
-__device__ __forceinline__ Moments merge_in_warp(std::int64_t parts, Part&& part) {
-  double scale = 1.0;
-  if constexpr (sizeof(T) == 8) {
-    scale = grow;
-    for (std::int64_t i = lane_in_warp(); i < parts; i += warp_threads) {
-      scale = fmin(scale, part(i).scale);
-    }
-    scale = reduce_lanes<warp_threads>(scale, [](double a, double b) { return fmin(a, b); });
-  }
-  CountedSum total{};
-  for (std::int64_t i = lane_in_warp(); i < parts; i += warp_threads) {
-    const Moments m = rescaled(part(i), scale);
-    total = combine(total, CountedSum{m.count, m.sum});
-  }
-  total = reduce_lanes<warp_threads>(total);
-  const DoubleDouble mean = Divisor(total.count).quotient(total.sum);
-  PlainSum squares{};
-  for (std::int64_t i = lane_in_warp(); i < parts; i += warp_threads) {
-    const Moments m = rescaled(part(i), scale);
-    const double distance = add(m.mean(), {-mean.high, -mean.low}).high;
-    squares.add_term(fma(distance * distance, m.count, m.sum_of_squares));
-  }
-  squares = reduce_lanes<warp_threads>(squares);
-  return {total.count, total.sum, squares.value, scale};
-}
 
 // What a pass in single precision needs of a row or channel, and whether it will do: x -
 // float(mean) must neither overflow nor leave the elements next to the mean to rounding.
@@ -116,8 +20,8 @@ struct SingleNormaliser {
 // What the normalising pass needs: the mean and 1 / sqrt(var + eps), of the elements times `scale`,
 // each as a sum of two doubles; and the same in single precision.
 struct Normaliser {
-  DoubleDouble mean;
-  DoubleDouble inv_std;
+  double_double mean;
+  double_double inv_std;
   double var;
   double scale;
   SingleNormaliser single;
@@ -128,7 +32,7 @@ __device__ __forceinline__ bool within(double value, double low, double high) {
   return magnitude >= low && magnitude <= high;
 }
 
-__device__ __forceinline__ SingleNormaliser single_normaliser(DoubleDouble mean, double inv_std) {
+__device__ __forceinline__ SingleNormaliser single_normaliser(double_double mean, double inv_std) {
   const double sum = mean.high + mean.low;
   const float centre = rounded<float>(sum);
   const float inv_std_high = rounded<float>(inv_std);
@@ -153,15 +57,15 @@ __device__ __forceinline__ Normaliser normaliser_of(const Moments& m, const Divi
     return n;
   }
   const double scaled_eps = eps * m.scale * m.scale;
-  const DoubleDouble var = count.quotient({m.sum_of_squares, 0.0});
+  const double_double var = count.quotient({m.sum_of_squares, 0.0});
   n.var = var.high;
   if (var.high == 0.0 || !is_finite(scaled_eps)) {
     // Constant elements, whose x - mean is exactly 0 and must stay 0 with eps = 0 too; or an eps
     // beside which the variance is nothing.
-    const DoubleDouble inv_std = eps > 0.0 ? inverse_sqrt({eps, 0.0}) : DoubleDouble{0.0, 0.0};
+    const double_double inv_std = eps > 0.0 ? inverse_sqrt({eps, 0.0}) : double_double{0.0, 0.0};
     n.inv_std = {inv_std.high / m.scale, inv_std.low / m.scale};
   } else {
-    const DoubleDouble sum = two_sum(var.high, scaled_eps);
+    const double_double sum = two_sum(var.high, scaled_eps);
     n.inv_std = inverse_sqrt({sum.high, sum.low + var.low});
   }
   if constexpr (sizeof(T) < 8) n.single = single_normaliser(n.mean, n.inv_std.high);
@@ -180,17 +84,30 @@ __device__ __forceinline__ double reported_inv_std(const Normaliser& n) {
   return (n.inv_std.high + n.inv_std.low) * n.scale;
 }
 
+// Statistics as the caller asked for them; any may be null.
+struct Statistics {
+  double* mean;
+  double* var;
+  double* inv_std;
+
+  __device__ void set(std::int64_t set, const Normaliser& n) const {
+    if (mean != nullptr) mean[set] = reported_mean(n);
+    if (var != nullptr) var[set] = reported_var(n);
+    if (inv_std != nullptr) inv_std[set] = reported_inv_std(n);
+  }
+};
+
 // What a thread holds of a normaliser: float and narrower elements look at the doubles rarely.
 template <class T>
-struct HeldOf {
+struct held_for {
   using type = SingleNormaliser;
 };
 template <>
-struct HeldOf<double> {
+struct held_for<double> {
   using type = Normaliser;
 };
 template <class T>
-using Held = typename HeldOf<T>::type;
+using Held = typename held_for<T>::type;
 
 template <class T>
 __device__ __forceinline__ Held<T> hold(const Normaliser& n) {
@@ -246,7 +163,7 @@ __device__ __forceinline__ bool fits_single(T x, const SingleNormaliser& n) {
 
 template <bool finite, class T>
 __device__ __forceinline__ T normalised(T x, const Held<T>& held, const Normaliser* full,
-                                        Arithmetic<T> weight, Arithmetic<T> bias, bool has_bias) {
+                                        wide<T> weight, wide<T> bias, bool has_bias) {
   if constexpr (sizeof(T) == 8) {
     return normalised_exactly<finite>(x, held, weight, bias, has_bias);
   } else {
@@ -260,9 +177,8 @@ __device__ __forceinline__ T normalised(T x, const Held<T>& held, const Normalis
 template <bool finite, class T, int elements>
 __device__ __forceinline__ void normalise_pack(Pack<T, elements>& pack, const Held<T>& held,
                                                const Normaliser* full,
-                                               const Arithmetic<T> (&weight)[elements],
-                                               const Arithmetic<T> (&bias)[elements],
-                                               bool has_bias) {
+                                               const wide<T> (&weight)[elements],
+                                               const wide<T> (&bias)[elements], bool has_bias) {
   bool in_single = sizeof(T) < 8;
   if constexpr (sizeof(T) < 8) {
 #pragma unroll
@@ -279,6 +195,17 @@ __device__ __forceinline__ void normalise_pack(Pack<T, elements>& pack, const He
   for (int j = 0; j < elements; ++j) {
     pack.set(j, normalised<finite>(pack[j], held, full, weight[j], bias[j], has_bias));
   }
+}
+
+// What all threads of a block shall use, worked out by the first warp.
+template <class T, class MomentsOfAll>
+__device__ __forceinline__ void share_normaliser(const Divisor& count, double eps,
+                                                 Normaliser* shared, MomentsOfAll&& moments) {
+  if (threadIdx.x < warp_threads) {
+    const Normaliser n = normaliser_of<T>(moments(), count, eps);
+    if (threadIdx.x == 0) *shared = n;
+  }
+  __syncthreads();
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE

@@ -1,6 +1,6 @@
 // Forward of every norm whose rows or channels do not fit on chip, for batch norm and layer norm:
-// moments of chunks, statistics of groups, elements. Reads x twice and writes y once.
-#include "cuda/norm_forward.cuh"
+// moments of chunks, statistics of sets, elements. Reads x twice and writes y once.
+#include "cuda/engines/norm_forward.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -56,9 +56,9 @@ void apply_to_columns(const ForwardArrays<T>& a, const ColumnsInArray& in,
 
 template <class T>
 void forward_of_runs(const ForwardArrays<T>& a, const RunsInArray& in) {
-  const RunPlan plan = plan_runs<T>(in.groups, in.runs, in.length);
-  const std::int64_t blocks = plan.groups * plan.chunks;
-  const auto [slots, normalisers] = scratch<Moments, Normaliser>(a.stream, blocks, plan.groups);
+  const RunPlan plan = plan_runs<T>(in.sets, in.runs, in.length);
+  const std::int64_t blocks = plan.sets * plan.chunks;
+  const auto [slots, normalisers] = scratch<Moments, Normaliser>(a.stream, blocks, plan.sets);
   const auto lie_aligned = [&](int unit) { return packs_lie_aligned<T>(a.x, in.x_map, unit); };
   for_run_packs<T>(in.length, lie_aligned, [&](auto unit, auto aligned) {
     launch("run_moments", run_moments<T, unit.is, aligned.is>, grid_of(blocks, block_threads),
@@ -72,7 +72,7 @@ template <class T>
 void forward_of_columns(const ForwardArrays<T>& a, const ColumnsInArray& in) {
   const ColumnPlan plan = plan_columns(in.outer, in.rows, in.columns, column_unit<T>(in.columns));
   const auto [slots, normalisers] =
-      scratch<Moments, Normaliser>(a.stream, plan.slots * plan.groups(), plan.groups());
+      scratch<Moments, Normaliser>(a.stream, plan.slots * plan.sets(), plan.sets());
   const auto lie_aligned = [&](int unit) { return packs_lie_aligned<T>(a.x, in.x_map, unit); };
   for_packs<column_elements<T>>(in.columns, lie_aligned, [&](auto unit, auto aligned) {
     launch("column_moments", column_moments<T, unit.is, aligned.is>,

@@ -1,29 +1,29 @@
-// Elements in registers as they are stored, up to 16 bytes together, and parameters beside them.
+// Packs: neighbouring elements in registers as they are stored, up to 16 bytes together, which one
+// instruction loads or stores.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
-#include "ops/dtype.h"
 #include "platform.h"
 
 namespace normdrop::NORMDROP_DEVICE {
 
 template <class T>
-struct ArithmeticOf {
+struct wide_for {
   using type = float;
 };
 template <>
-struct ArithmeticOf<double> {
+struct wide_for<double> {
   using type = double;
 };
 // What elements are computed in: float for float32 and narrower.
 template <class T>
-using Arithmetic = typename ArithmeticOf<T>::type;
+using wide = typename wide_for<T>::type;
 
 template <class T>
-__device__ __forceinline__ Arithmetic<T> arithmetic(T value) {
+__device__ __forceinline__ wide<T> widened(T value) {
   if constexpr (sizeof(T) == 8) {
     return value;
   } else {
@@ -103,101 +103,10 @@ inline bool lies_aligned(const void* pointer, std::int64_t stride_bytes, int byt
          stride_bytes % bytes == 0;
 }
 
-// Elements from a vector boundary on.
-template <class T, int elements>
-__device__ __forceinline__ void widen_vectors(const T* from, Arithmetic<T> (&to)[elements]) {
-  constexpr int unit = elements < vector_elements<T> ? elements : vector_elements<T>;
-#pragma unroll
-  for (int i = 0; i < elements; i += unit) {
-    const auto pack = load_vector<T, unit>(from + i);
-#pragma unroll
-    for (int j = 0; j < unit; ++j) to[i + j] = arithmetic(pack[j]);
-  }
-}
-
-// Weight or bias: in the dtype of x, or float32 beside a half type. Null: not there.
-template <class T>
-struct Parameter {
-  const void* values;
-  bool is_float;  // float32 beside x of another dtype
-
-  __device__ __forceinline__ Arithmetic<T> at(std::int64_t i, Arithmetic<T> otherwise) const {
-    if (values == nullptr) return otherwise;
-    if constexpr (sizeof(T) == 2) {
-      if (is_float) return static_cast<const float*>(values)[i];
-    }
-    return arithmetic(static_cast<const T*>(values)[i]);
-  }
-
-  // `elements` neighbours, of which the first `count` are there. They lie aligned together where
-  // the pointer does.
-  template <int elements>
-  __device__ __forceinline__ void load(std::int64_t i, int count, Arithmetic<T> otherwise,
-                                       bool aligned, Arithmetic<T> (&out)[elements]) const {
-    if (elements == 1 || values == nullptr || !aligned || count < elements) {
-#pragma unroll
-      for (int j = 0; j < elements; ++j) out[j] = j < count ? at(i + j, otherwise) : otherwise;
-      return;
-    }
-    if constexpr (sizeof(T) == 2 && elements % 4 == 0) {
-      if (is_float) return widen_vectors(static_cast<const float*>(values) + i, out);
-    }
-    widen_vectors(static_cast<const T*>(values) + i, out);
-  }
-
-  // Whether all vectors can be read as such, in the dtype of x.
-  bool plain(bool aligned) const { return values != nullptr && aligned && !is_float; }
-};
-
 template <class T, int elements>
 __device__ __forceinline__ void fill(T (&array)[elements], T value) {
 #pragma unroll
   for (int j = 0; j < elements; ++j) array[j] = value;
 }
-
-template <class T>
-inline Parameter<T> parameter_of(const void* values, DType dtype) {
-  return {values, sizeof(T) == 2 && dtype == DType::float32};
-}
-
-// Gradient of a parameter, rounded once.
-template <class T>
-struct ParameterGradient {
-  void* values;
-  bool is_float;
-
-  __device__ __forceinline__ void set(std::int64_t i, double value) const {
-    if (values == nullptr) return;
-    if constexpr (sizeof(T) == 2) {
-      if (is_float) {
-        static_cast<float*>(values)[i] = rounded<float>(value);
-        return;
-      }
-    }
-    static_cast<T*>(values)[i] = rounded<T>(value);
-  }
-};
-
-template <class T>
-inline ParameterGradient<T> parameter_gradient_of(void* values, DType dtype) {
-  return {values, sizeof(T) == 2 && dtype == DType::float32};
-}
-
-// Calls body(T{}) with the storage type of a dtype.
-template <class Body>
-void for_dtype(DType dtype, Body&& body) {
-  switch (dtype) {
-    case DType::float32:
-      return body(float{});
-    case DType::float64:
-      return body(double{});
-    case DType::float16:
-      return body(float16{});
-    case DType::bfloat16:
-      return body(bfloat16{});
-  }
-}
-
-inline std::int64_t divided_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace normdrop::NORMDROP_DEVICE

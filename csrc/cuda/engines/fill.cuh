@@ -1,7 +1,7 @@
 // Memory filled with one byte: the gradients of no rows (0) and, all bits set, not-a-numbers.
 #pragma once
 
-#include "cuda/scratch.cuh"
+#include "cuda/engines/scratch.cuh"
 #include "cuda/tuning.h"
 
 namespace normdrop::NORMDROP_DEVICE {

@@ -4,10 +4,9 @@
 // part of the columns.
 #pragma once
 
-#include "cuda/backward_sums.cuh"
-#include "cuda/clusters.cuh"
-#include "cuda/layer_norm_rows.cuh"
-#include "cuda/norm_backward.cuh"
+#include "cuda/engines/clusters.cuh"
+#include "cuda/engines/norm_backward.cuh"
+#include "cuda/engines/rows.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
 
@@ -46,7 +45,7 @@ struct GradientElementsOfRow {
 };
 
 // What a thread handles: columns from `first_column` on, packs `threads` packs apart; rows
-// `groups` apart. `aligned`: all packs are whole vectors on their boundaries. Arithmetic is in double,
+// `teams` apart. `aligned`: all packs are whole vectors on their boundaries. Arithmetic is in double,
 // of half types in float where their numbers allow it.
 template <class T, bool aligned, int threads>
 class RowsOfThread {
@@ -55,7 +54,7 @@ class RowsOfThread {
   static constexpr int columns = backward_columns<T>;
   static constexpr int packs = columns / unit;
   using Packs = PacksOfLine<unit, threads>;
-  static constexpr int groups = row_block_threads<threads> / threads;
+  static constexpr int teams = row_block_threads<threads> / threads;
   static constexpr bool is_half = sizeof(T) == 2;
   using Elements = GradientElementsOfRow<T>;
 
@@ -91,7 +90,7 @@ class RowsOfThread {
   __device__ GradientSums<T> row_sums(const Elements& elements) const {
     GradientSums<T> sums{};
     for_each([&](int k, int j) {
-      const double grad = static_cast<double>(arithmetic(elements.grad_output[k][j]));
+      const double grad = static_cast<double>(widened(elements.grad_output[k][j]));
       sums.add(grad * static_cast<double>(weight_[k][j]), x_hat_of(elements, k, j));
     });
     return sums;
@@ -108,7 +107,7 @@ class RowsOfThread {
 #pragma unroll
       for (int j = 0; j < unit; ++j) {
         if (!holds(k, j)) continue;
-        const float term = arithmetic(elements.grad_output[k][j]) * weight_[k][j];
+        const float term = widened(elements.grad_output[k][j]) * weight_[k][j];
         g += term;
         gx = fmaf(term, x_hat_of(elements, k, j, n), gx);
         largest = fmaxf(largest, fabsf(term));
@@ -120,31 +119,31 @@ class RowsOfThread {
 
   // Writes the row's grad_x and adds to the columns' sums.
   __device__ void write(std::int64_t row, const Elements& elements, const GradientSums<T>& sums) {
-    const double mean_g = sums.g.total().high * a_.reciprocal;
-    const double mean_gx = sums.gx.total().high * a_.reciprocal;
+    const double mean_g = sums.grad.total().high * a_.reciprocal;
+    const double mean_g_x_hat = sums.grad_x_hat.total().high * a_.reciprocal;
     write_row(row, [&](int k, int j) {
-      const double grad = static_cast<double>(arithmetic(elements.grad_output[k][j]));
+      const double grad = static_cast<double>(widened(elements.grad_output[k][j]));
       const double x_hat = x_hat_of(elements, k, j);
       if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
       const double g = grad * static_cast<double>(weight_[k][j]);
-      return rounded<T>(((g - mean_g) - x_hat * mean_gx) * elements.inv_std);
+      return rounded<T>(((g - mean_g) - x_hat * mean_g_x_hat) * elements.inv_std);
     });
   }
 
   __device__ void write_in_single(std::int64_t row, const Elements& elements,
                                   const SingleNormaliser& n, const SingleRowSums& sums) {
-    const float mean_g = rounded<float>(sums.g * a_.reciprocal);
-    const float mean_gx = rounded<float>(sums.gx * a_.reciprocal);
+    const float mean_g = rounded<float>(sums.grad * a_.reciprocal);
+    const float mean_g_x_hat = rounded<float>(sums.grad_x_hat * a_.reciprocal);
     write_row(row, [&](int k, int j) {
-      const float grad = arithmetic(elements.grad_output[k][j]);
+      const float grad = widened(elements.grad_output[k][j]);
       const float x_hat = x_hat_of(elements, k, j, n);
       if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
       const float g = grad * weight_[k][j];
-      return rounded<T>(((g - mean_g) - x_hat * mean_gx) * n.inv_std_high);
+      return rounded<T>(((g - mean_g) - x_hat * mean_g_x_hat) * n.inv_std_high);
     });
   }
 
-  // The block's groups of threads in order, to the block's slot.
+  // The block's teams of threads in order, to the block's slot.
   __device__ void deliver(std::int64_t slot, GradientSums<T>* shared) const {
     GradientSums<T>* target = a_.slots + slot * a_.length;
 #pragma unroll
@@ -152,12 +151,12 @@ class RowsOfThread {
 #pragma unroll
       for (int j = 0; j < unit; ++j) {
         GradientSums<T> sum = total(k * unit + j);
-        if constexpr (groups > 1) {
+        if constexpr (teams > 1) {
           if (k + j > 0) __syncthreads();
           shared[threadIdx.x] = sum;
           __syncthreads();
-          for (int g = 1; threadIdx.x < threads && g < groups; ++g) {
-            sum = combine(sum, shared[g * threads + static_cast<int>(threadIdx.x)]);
+          for (int team = 1; threadIdx.x < threads && team < teams; ++team) {
+            sum = combine(sum, shared[team * threads + static_cast<int>(threadIdx.x)]);
           }
         }
         if (threadIdx.x < threads && holds(k, j))
@@ -197,13 +196,13 @@ class RowsOfThread {
   }
 
   __device__ __forceinline__ double x_hat_of(const Elements& elements, int k, int j) const {
-    const double x = static_cast<double>(arithmetic(elements.x[k][j]));
+    const double x = static_cast<double>(widened(elements.x[k][j]));
     return (x - elements.mean) * elements.inv_std;
   }
 
   __device__ __forceinline__ float x_hat_of(const Elements& elements, int k, int j,
                                             const SingleNormaliser& n) const {
-    return fmaf(arithmetic(elements.x[k][j]) - n.centre, n.inv_std_high, n.offset);
+    return fmaf(widened(elements.x[k][j]) - n.centre, n.inv_std_high, n.offset);
   }
 
   __device__ __forceinline__ GradientSums<T> total(int column) const {
@@ -217,7 +216,7 @@ class RowsOfThread {
   const BackwardOfRows<T>& a_;
   const std::int64_t first_column_;
   int length_;  // of the columns from there on, at most the block's
-  Arithmetic<T> weight_[packs][unit];
+  wide<T> weight_[packs][unit];
   std::conditional_t<is_half, HalfColumnSums, ColumnSums<T>> sums_[columns] = {};
 };
 
@@ -239,7 +238,7 @@ __global__ void __launch_bounds__(row_block_threads<threads>)
   SHARED_ARRAY(GradientSums<T>, row_parts, 2);
   SHARED_ARRAY(SingleRowSums, single_slots, 2 * slots);
   SHARED_ARRAY(SingleRowSums, single_parts, 2);
-  SHARED_ARRAY(GradientSums<T>, group_slots, Thread::groups > 1 ? block : 1);
+  SHARED_ARRAY(GradientSums<T>, team_slots, Thread::teams > 1 ? block : 1);
   const std::int64_t slot = blockIdx.x / a.parts;
   const std::int64_t slot_end = (slot + 1) * a.rows_per_slot;
   const std::int64_t end = slot_end < a.rows ? slot_end : a.rows;
@@ -249,9 +248,9 @@ __global__ void __launch_bounds__(row_block_threads<threads>)
   int turn = 0;
   typename Thread::Elements next{};
   if (row < end) next = thread.load(row);
-  for (; row < end; row += Thread::groups) {
+  for (; row < end; row += Thread::teams) {
     const typename Thread::Elements elements = next;
-    if (row + Thread::groups < end) next = thread.load(row + Thread::groups);
+    if (row + Thread::teams < end) next = thread.load(row + Thread::teams);
     turn = 1 - turn;
     if constexpr (Thread::is_half) {
       const SingleNormaliser n = single_normaliser({elements.mean, 0.0}, elements.inv_std);
@@ -269,7 +268,7 @@ __global__ void __launch_bounds__(row_block_threads<threads>)
                  over_row<threads>(thread.row_sums(elements), row_slots + turn * slots,
                                    row_parts + turn, a.parts));
   }
-  if (a.slots != nullptr) thread.deliver(slot, group_slots);
+  if (a.slots != nullptr) thread.deliver(slot, team_slots);
   if (a.parts > 1) cluster_sync();  // no block may end while another still reads its part
 }
 

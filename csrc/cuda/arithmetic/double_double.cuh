@@ -6,30 +6,30 @@
 
 namespace normdrop::NORMDROP_DEVICE {
 
-struct DoubleDouble {
+struct double_double {
   double high;
   double low;
 };
 
 __device__ __forceinline__ bool is_finite(double value) { return value * 0.0 == 0.0; }
 
-__device__ __forceinline__ DoubleDouble two_sum(double a, double b) {
+__device__ __forceinline__ double_double two_sum(double a, double b) {
   const double sum = a + b;
   const double b_part = sum - a;
   return {sum, (a - (sum - b_part)) + (b - b_part)};
 }
 
-__device__ __forceinline__ DoubleDouble quick_two_sum(double large, double small) {
+__device__ __forceinline__ double_double quick_two_sum(double large, double small) {
   const double sum = large + small;
   return {sum, small - (sum - large)};
 }
 
-__device__ __forceinline__ DoubleDouble add(DoubleDouble a, DoubleDouble b) {
-  const DoubleDouble high = two_sum(a.high, b.high);
+__device__ __forceinline__ double_double add(double_double a, double_double b) {
+  const double_double high = two_sum(a.high, b.high);
   return quick_two_sum(high.high, high.low + (a.low + b.low));
 }
 
-__device__ __forceinline__ DoubleDouble multiply(DoubleDouble a, double b) {
+__device__ __forceinline__ double_double multiply(double_double a, double b) {
   const double product = a.high * b;
   return quick_two_sum(product, fma(a.high, b, -product) + a.low * b);
 }
@@ -42,7 +42,7 @@ struct Divisor {
 
   __host__ __device__ explicit Divisor(double count) : value(count), reciprocal(1.0 / count) {}
 
-  __device__ __forceinline__ DoubleDouble quotient(DoubleDouble a) const {
+  __device__ __forceinline__ double_double quotient(double_double a) const {
     const double guess = a.high * reciprocal;
     if (!is_finite(guess)) return {guess, 0.0};
     const double high = guess + fma(-guess, value, a.high) * reciprocal;
@@ -51,7 +51,7 @@ struct Divisor {
 };
 
 // 1 / sqrt(v), with one Newton step for the part that a double cannot hold.
-__device__ __forceinline__ DoubleDouble inverse_sqrt(DoubleDouble v) {
+__device__ __forceinline__ double_double inverse_sqrt(double_double v) {
   const double guess = 1.0 / sqrt(v.high);
   const double square = v.high * guess;
   const double residual =
@@ -62,44 +62,46 @@ __device__ __forceinline__ DoubleDouble inverse_sqrt(DoubleDouble v) {
 
 // A running sum: terms that come from float32 or less leave a double's last digits free, those of
 // float64 need the rounding errors too.
-struct PlainSum {
+struct plain_sums {
   double value;
   __device__ __forceinline__ void add_term(double term) { value += term; }
   __device__ __forceinline__ void add_square(double root) { value = fma(root, root, value); }
-  __device__ __forceinline__ DoubleDouble total() const { return {value, 0.0}; }
+  __device__ __forceinline__ double_double total() const { return {value, 0.0}; }
 };
 
-struct ExactSum {
+struct exact_sums {
   double value;
   double error;
   __device__ __forceinline__ void add_term(double term) {
-    const DoubleDouble sum = two_sum(value, term);
+    const double_double sum = two_sum(value, term);
     value = sum.high;
     error += sum.low;
   }
   __device__ __forceinline__ void add_square(double root) { add_term(root * root); }
   // Where the sum is not finite its error is not a number, and means nothing.
-  __device__ __forceinline__ DoubleDouble total() const {
-    return is_finite(value) ? quick_two_sum(value, error) : DoubleDouble{value, 0.0};
+  __device__ __forceinline__ double_double total() const {
+    return is_finite(value) ? quick_two_sum(value, error) : double_double{value, 0.0};
   }
 };
 
-__device__ __forceinline__ PlainSum combine(PlainSum a, PlainSum b) { return {a.value + b.value}; }
+__device__ __forceinline__ plain_sums combine(plain_sums a, plain_sums b) {
+  return {a.value + b.value};
+}
 
-__device__ __forceinline__ ExactSum combine(ExactSum a, ExactSum b) {
-  const DoubleDouble sum = two_sum(a.value, b.value);
+__device__ __forceinline__ exact_sums combine(exact_sums a, exact_sums b) {
+  const double_double sum = two_sum(a.value, b.value);
   return {sum.high, sum.low + (a.error + b.error)};
 }
 
 template <class T>
-struct SumOf {
-  using type = PlainSum;
+struct sums_for {
+  using type = plain_sums;
 };
 template <>
-struct SumOf<double> {
-  using type = ExactSum;
+struct sums_for<double> {
+  using type = exact_sums;
 };
 template <class T>
-using Sum = typename SumOf<T>::type;
+using running_sums = typename sums_for<T>::type;
 
 }  // namespace normdrop::NORMDROP_DEVICE
