@@ -15,16 +15,28 @@ from typing import TYPE_CHECKING, Any
 from normdrop._core import DeviceArray
 from normdrop._version import __version__
 from normdrop.functional import (
+    AlphaDropoutMask,
     DropoutMask,
+    GaussianDropoutMask,
+    UniformDropoutMask,
+    alpha_dropout,
+    alpha_dropout_backward,
+    alpha_dropout_forward,
     batch_norm,
     batch_norm_backward,
     batch_norm_forward,
     dropout,
     dropout_backward,
     dropout_forward,
+    gaussian_dropout,
+    gaussian_dropout_backward,
+    gaussian_dropout_forward,
     layer_norm,
     layer_norm_backward,
     layer_norm_forward,
+    uniform_dropout,
+    uniform_dropout_backward,
+    uniform_dropout_forward,
     update_running_stats,
 )
 from normdrop.results import BatchStats, Gradients, NormStats
@@ -44,12 +56,18 @@ if TYPE_CHECKING:
     from normdrop import reference as reference
 
 __all__ = [
+    "AlphaDropoutMask",
     "BatchStats",
     "DeviceArray",
     "DropoutMask",
+    "GaussianDropoutMask",
     "Gradients",
     "NormStats",
+    "UniformDropoutMask",
     "__version__",
+    "alpha_dropout",
+    "alpha_dropout_backward",
+    "alpha_dropout_forward",
     "backends",
     "batch_norm",
     "batch_norm_backward",
@@ -57,6 +75,9 @@ __all__ = [
     "dropout",
     "dropout_backward",
     "dropout_forward",
+    "gaussian_dropout",
+    "gaussian_dropout_backward",
+    "gaussian_dropout_forward",
     "get_num_threads",
     "layer_norm",
     "layer_norm_backward",
@@ -66,6 +87,9 @@ __all__ = [
     "set_num_threads",
     "set_pool_limit",
     "show_config",
+    "uniform_dropout",
+    "uniform_dropout_backward",
+    "uniform_dropout_forward",
     "update_running_stats",
     "use_backend",
 ]

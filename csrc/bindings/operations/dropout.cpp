@@ -240,11 +240,14 @@ void bind_dropout(py::module_& module) {
     const Drawing drawing{{seed, call, threshold, 0}, shared_axes, device_draw, mask_shape};
     return noise(kind, single, twice, function, argument, x, drawing, out);
   });
-  module.def("dropout_keep", [](std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
-                                const py::tuple& shape, py::handle shared_axes,
-                                std::uint64_t first_index, std::int64_t count) {
+  module.def(
+      "dropout_keep",
+      [](std::uint64_t seed, std::uint64_t call, std::uint64_t threshold, std::uint64_t first_index,
+         std::int64_t count, const py::tuple& shape, py::handle shared_axes) {
     return keep({seed, call, threshold, first_index}, shape, shared_axes, count);
-  });
+  },
+      py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg("shape") = py::tuple(),
+      py::arg("shared_axes") = py::tuple());
   module.def("shared_axes", [](const char* function, py::handle axes, int rank) {
     const AxisSet shared = require_shared_axes(function, axes, rank);
     py::tuple result(shared.count);
