@@ -6,7 +6,7 @@ import dataclasses
 import math
 import operator
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,24 @@ class DrawnMask:
     """Seed, call and shape of a call: every element's word follows from them."""
 
     __slots__ = ()
-    seed: int
-    call: int
-    shape: tuple[int, ...]
-    shared_axes: tuple[int, ...]
+
+    if TYPE_CHECKING:  # fields of the classes below
+
+        @property
+        def seed(self) -> int:
+            """With the call, what all words follow from."""
+
+        @property
+        def call(self) -> int:
+            """The number of the call."""
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            """Shape of the array."""
+
+        @property
+        def shared_axes(self) -> tuple[int, ...]:
+            """Axes along which one draw serves all."""
 
     def _check_draw(self) -> None:
         name = type(self).__name__
@@ -59,7 +73,12 @@ class KeepMask(DrawnMask):
     """A mask by which elements are kept or dropped."""
 
     __slots__ = ()
-    p: float
+
+    if TYPE_CHECKING:
+
+        @property
+        def p(self) -> float:
+            """Probability of dropping."""
 
     @property
     def threshold(self) -> int:
@@ -128,9 +147,9 @@ class OnDevice:
     def _device_draw(self) -> Any:
         return self._draw
 
-    def _fields(self) -> tuple[type, tuple[Any, ...]]:
+    def _fields(self) -> tuple[Any, tuple[Any, ...]]:
         """Tell the class of such masks elsewhere, and what it is made of."""
-        kind = next(base for base in type(self).__mro__ if not issubclass(base, OnDevice))
+        kind: Any = next(base for base in type(self).__mro__ if not issubclass(base, OnDevice))
         return kind, tuple(getattr(self, field.name) for field in dataclasses.fields(kind))
 
     def __eq__(self, other: object) -> bool:

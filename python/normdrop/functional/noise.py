@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from normdrop import _core
@@ -34,7 +35,9 @@ class Drawn(NamedTuple):
     shape: tuple[int, ...]
     shared_axes: Axis
 
-    def mask(self, here: type[Mask], on_device: Any, **fields: Any) -> Mask:
+    def mask(
+        self, here: Callable[..., Mask], on_device: Callable[..., Mask], **fields: Any
+    ) -> Mask:
         """Make the mask, of the class for draws that lie on a device where this one does."""
         if self.device_draw is None:
             return here(
@@ -44,9 +47,8 @@ class Drawn(NamedTuple):
                 shared_axes=self.shared_axes,
                 **fields,
             )
-        axes = _core.shared_axes(here.__name__, self.shared_axes, len(self.shape))
-        mask: Mask = on_device(self.device_draw, shape=self.shape, shared_axes=axes, **fields)
-        return mask
+        axes = _core.shared_axes("shared_axes", self.shared_axes, len(self.shape))  # as checked
+        return on_device(self.device_draw, shape=self.shape, shared_axes=axes, **fields)
 
 
 def forward(

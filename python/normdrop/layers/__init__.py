@@ -10,5 +10,18 @@ from normdrop.layers.batch_norm import BatchNorm
 from normdrop.layers.dropout import Dropout
 from normdrop.layers.layer_norm import LayerNorm
 from normdrop.layers.loading import IncompatibleKeys
+from normdrop.layers.noise import AlphaDropout, GaussianDropout, UniformDropout
+from normdrop.layers.structured_dropout import DropPath, SpatialDropout
 
-__all__ = ["BatchNorm", "Dropout", "IncompatibleKeys", "Layer", "LayerNorm"]
+__all__ = [
+    "AlphaDropout",
+    "BatchNorm",
+    "DropPath",
+    "Dropout",
+    "GaussianDropout",
+    "IncompatibleKeys",
+    "Layer",
+    "LayerNorm",
+    "SpatialDropout",
+    "UniformDropout",
+]
