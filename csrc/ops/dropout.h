@@ -22,7 +22,7 @@ enum class DropoutKind {
   dropout,   // kept ? x * scale : 0
   alpha,     // kept ? x * scale + shift : dropped
   uniform,   // x * (1 + scale * ((word - 2^31) + 1/2))
-  gaussian,  // x * (1 + scale * normal), normals by Box and Muller from pairs of words
+  gaussian,  // x * (1 + scale^(1/2) * normal), normals by Box and Muller from pairs of words
 };
 
 struct DrawnAxis {

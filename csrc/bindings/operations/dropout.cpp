@@ -81,6 +81,7 @@ AxisSet require_shared_axes(const char* function, py::handle object, int rank) {
 class CollapsedShape {
  public:
   CollapsedShape(const py::ssize_t* sizes, int rank, const AxisSet& shared) {
+    if (shared.count == 0) return;
     DrawnAxis axes[max_rank];
     int count = 0;
     bool last_shared = false;
@@ -129,8 +130,14 @@ struct Noise {
   double dropped = 0;
 };
 
+// Calls come with the same p again and again.
 Noise dropping(DType dtype, std::uint64_t threshold) {
-  const Scales scales = scales_of(threshold);
+  static thread_local std::uint64_t latest = 0;
+  static thread_local Scales scales{0.0, 0.0};
+  if (threshold != latest) {
+    scales = scales_of(threshold);
+    latest = threshold;
+  }
   return {DropoutKind::dropout, dtype == DType::float64 ? scales.wide : scales.narrow};
 }
 

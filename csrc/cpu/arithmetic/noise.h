@@ -112,7 +112,7 @@ class UniformNoise {
   Real scale_;
 };
 
-// Factors 1 + scale * normal, worked out in double and rounded once. Words are in pairs.
+// Factors 1 + normal of variance `scale`, worked out in double and rounded once. Words are in pairs.
 template <class Real>
 class GaussianNoise {
  public:
@@ -135,7 +135,7 @@ class GaussianNoise {
     double sine[pairs];
 #pragma omp simd
     for (int k = 0; k < pairs; ++k) {
-      radius[k] = __builtin_sqrt(normals::squared_radius(words[2 * k]));
+      radius[k] = __builtin_sqrt(scale_ * normals::squared_radius(words[2 * k]));
     }
 #pragma omp simd
     for (int k = 0; k < pairs; ++k) {
@@ -145,8 +145,8 @@ class GaussianNoise {
     }
 #pragma omp simd
     for (int k = 0; k < pairs; ++k) {
-      factors[2 * k] = static_cast<Value>(1.0 + scale_ * (radius[k] * cosine[k]));
-      factors[2 * k + 1] = static_cast<Value>(1.0 + scale_ * (radius[k] * sine[k]));
+      factors[2 * k] = static_cast<Value>(1.0 + radius[k] * cosine[k]);
+      factors[2 * k + 1] = static_cast<Value>(1.0 + radius[k] * sine[k]);
     }
   }
 

@@ -53,10 +53,14 @@ struct Apply {
 
   void elements(DrawnValues<Noise>& drawn, std::int64_t begin, std::int64_t count,
                 std::uint64_t word) const {
+    // Rows may find values again, so that more of them are made at a time.
+    const std::int64_t most = a.shape.plain() ? words_at_once : count;
     for (std::int64_t done = 0; done < count;) {
       const std::int64_t i = begin + done;
-      std::int64_t some = count - done;
+      prefetch<false>(i);
+      std::int64_t some = count - done < most ? count - done : most;
       const Value* values = drawn.from(word + static_cast<std::uint64_t>(done), &some);
+      if (some > words_at_once) some = words_at_once;
       with_values(noise, x + i, y + i, some, values, writing(i, some));
       done += some;
     }

@@ -76,7 +76,7 @@ struct UniformNoise : WordValues {
   }
 };
 
-// Factors 1 + scale * normal, worked out in double and rounded once.
+// Factors 1 + normal of variance `scale`, worked out in double and rounded once.
 template <class Real>
 struct GaussianNoise {
   using Value = Real;
@@ -89,10 +89,10 @@ struct GaussianNoise {
     BlockValues<Real> result;
 #pragma unroll
     for (int k = 0; k < words_per_block; k += 2) {
-      const double radius = sqrt(normals::squared_radius(words.word[k]));
+      const double radius = sqrt(scale * normals::squared_radius(words.word[k]));
       const normals::Direction direction = normals::direction(words.word[k + 1]);
-      result.value[k] = static_cast<Real>(1.0 + scale * (radius * direction.cosine));
-      result.value[k + 1] = static_cast<Real>(1.0 + scale * (radius * direction.sine));
+      result.value[k] = static_cast<Real>(1.0 + radius * direction.cosine);
+      result.value[k + 1] = static_cast<Real>(1.0 + radius * direction.sine);
     }
     return result;
   }

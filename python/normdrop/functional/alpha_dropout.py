@@ -41,7 +41,7 @@ class AlphaDropoutMask(KeepMask):
     >>> mask.keep
     array([False, False,  True,  True])
     >>> mask.scale, mask.shift, mask.dropped
-    (0.8864048946659319, 0.7791939305082191, -0.7791939305082191)
+    (0.8864048946659319, 0.7791939305180317, -0.7791939305180317)
     """
 
     seed: int
@@ -162,7 +162,7 @@ def alpha_dropout_forward(
     name = "alpha_dropout_forward"
     p = probability(name, p)
     y, drawn = forward(name, alpha_noise(threshold_of(p)), x, rng, shared_axes, out)
-    return y, drawn.mask(AlphaDropoutMask, DeviceAlphaDropoutMask, p=p)
+    return y, drawn.mask(AlphaDropoutMask, DeviceAlphaDropoutMask, p)
 
 
 def alpha_dropout_backward(

@@ -47,8 +47,9 @@ class DrawnMask:
         object.__setattr__(self, "seed", word64(name, "seed", self.seed))
         object.__setattr__(self, "call", word64(name, "call", self.call))
         object.__setattr__(self, "shape", _shape(name, self.shape))
-        axes = _core.shared_axes(name, self.shared_axes, len(self.shape))
-        object.__setattr__(self, "shared_axes", axes)
+        if not isinstance(self.shared_axes, tuple) or self.shared_axes:
+            axes = _core.shared_axes(name, self.shared_axes, len(self.shape))
+            object.__setattr__(self, "shared_axes", axes)
 
     @property
     def _device_draw(self) -> Any:
@@ -128,9 +129,10 @@ class OnDevice:
     __slots__ = ()
     _draw: Any
 
-    def __init__(self, draw: Any, **fields: Any) -> None:
+    def __init__(self, draw: Any, *rest: Any) -> None:
+        """Take what seed and call lie in, and the fields behind those two, as they are."""
         object.__setattr__(self, "_draw", draw)
-        for name, value in fields.items():
+        for name, value in zip(self._names()[2:], rest, strict=True):
             object.__setattr__(self, name, value)
 
     @property
@@ -147,29 +149,31 @@ class OnDevice:
     def _device_draw(self) -> Any:
         return self._draw
 
-    def _fields(self) -> tuple[Any, tuple[Any, ...]]:
-        """Tell the class of such masks elsewhere, and what it is made of."""
-        kind: Any = next(base for base in type(self).__mro__ if not issubclass(base, OnDevice))
-        return kind, tuple(getattr(self, field.name) for field in dataclasses.fields(kind))
+    @classmethod
+    def _elsewhere(cls) -> Any:
+        """Tell the class of such masks elsewhere."""
+        return next(base for base in cls.__mro__ if not issubclass(base, OnDevice))
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [field.name for field in dataclasses.fields(cls._elsewhere())]
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self._names())
 
     def __eq__(self, other: object) -> bool:
-        kind, fields = self._fields()
-        if not isinstance(other, kind):
+        if not isinstance(other, self._elsewhere()):
             return NotImplemented
-        return bool(kind(*fields) == (other._host() if isinstance(other, OnDevice) else other))
+        return self._values() == tuple(getattr(other, name) for name in self._names())
 
     def __hash__(self) -> int:
-        return hash(self._host())
+        return hash(self._values())
 
     def __repr__(self) -> str:
-        return repr(self._host())
+        return repr(self._elsewhere()(*self._values()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._fields()
-
-    def _host(self) -> Any:
-        kind, fields = self._fields()
-        return kind(*fields)
+        return self._elsewhere(), self._values()
 
 
 def threshold_of(p: float) -> int:

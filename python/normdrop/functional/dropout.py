@@ -120,7 +120,7 @@ def dropout_forward(
     threshold = threshold_of(p)
     y: Any = _core.dropout(name, "x", x, seed, call, threshold, shared_axes, draw, None, out)
     drawn = Drawn(seed, call, draw, tuple(y.shape), shared_axes)
-    return y, drawn.mask(DropoutMask, DeviceDropoutMask, p=p)
+    return y, drawn.mask(DropoutMask, DeviceDropoutMask, p)
 
 
 def dropout_backward(

@@ -34,7 +34,7 @@ class GaussianDropoutMask(DrawnMask):
     >>> mask.deviation
     0.5
     >>> mask.factor.round(6)
-    array([0, 0, 0])
+    array([1.000146, 0.847577, 1.894379])
     """
 
     seed: int
@@ -96,7 +96,7 @@ def gaussian_dropout(
     -----
     With u and v the words 2 k and 2 k + 1, each as ``(word + 0.5) / 2**32``, the elements 2 k and
     2 k + 1 have the normal numbers ``sqrt(-2 * log(u)) * (cos(2 * pi * v), sin(2 * pi * v))`` (Box
-    and Muller 1958). They and the factors are worked out in float64; factors are rounded once, to
+    and Muller 1958), times ``(p / (1 - p)) ** 0.5``. They and the factors are worked out in float64; factors are rounded once, to
     float32 for all but float64, and so are the products, then to the dtype.
 
     References
@@ -109,7 +109,7 @@ def gaussian_dropout(
     --------
     >>> import numpy as np, normdrop as nd
     >>> nd.gaussian_dropout(np.ones(3), p=0.2, rng=7).round(6)
-    array([0, 0, 0])
+    array([1.000146, 0.847577, 1.894379])
     """
     name = "gaussian_dropout"
     y: Array = forward(name, _noise(probability_below_1(name, p)), x, rng, shared_axes, out)[0]
@@ -148,7 +148,7 @@ def gaussian_dropout_forward(
     name = "gaussian_dropout_forward"
     p = probability_below_1(name, p)
     y, drawn = forward(name, _noise(p), x, rng, shared_axes, out)
-    return y, drawn.mask(GaussianDropoutMask, DeviceGaussianDropoutMask, p=p)
+    return y, drawn.mask(GaussianDropoutMask, DeviceGaussianDropoutMask, p)
 
 
 def gaussian_dropout_backward(
@@ -192,5 +192,5 @@ def probability_below_1(function: str, p: object) -> float:
 
 
 def _noise(p: float) -> Noise:
-    numbers = (math.sqrt(p / (1.0 - p)), 0.0, 0.0)
+    numbers = (p / (1.0 - p), 0.0, 0.0)
     return Noise("gaussian", numbers, numbers)

@@ -36,19 +36,13 @@ class Drawn(NamedTuple):
     shared_axes: Axis
 
     def mask(
-        self, here: Callable[..., Mask], on_device: Callable[..., Mask], **fields: Any
+        self, here: Callable[..., Mask], on_device: Callable[..., Mask], strength: float
     ) -> Mask:
         """Make the mask, of the class for draws that lie on a device where this one does."""
         if self.device_draw is None:
-            return here(
-                seed=self.seed,
-                call=self.call,
-                shape=self.shape,
-                shared_axes=self.shared_axes,
-                **fields,
-            )
+            return here(self.seed, self.call, strength, self.shape, self.shared_axes)
         axes = _core.shared_axes("shared_axes", self.shared_axes, len(self.shape))  # as checked
-        return on_device(self.device_draw, shape=self.shape, shared_axes=axes, **fields)
+        return on_device(self.device_draw, strength, self.shape, axes)
 
 
 def forward(

@@ -30,7 +30,7 @@ class UniformDropoutMask(DrawnMask):
     --------
     >>> from normdrop import UniformDropoutMask
     >>> UniformDropoutMask(seed=7, call=0, beta=0.1, shape=(3,)).factor.round(6)
-    array([0, 0, 0])
+    array([1.090919, 1.05003 , 0.922835])
     """
 
     seed: int
@@ -98,7 +98,7 @@ def uniform_dropout(
     --------
     >>> import numpy as np, normdrop as nd
     >>> nd.uniform_dropout(np.ones(3), beta=0.1, rng=7).round(6)
-    array([0, 0, 0])
+    array([1.090919, 1.05003 , 0.922835])
     """
     name = "uniform_dropout"
     y: Array = forward(name, _noise(deviation(name, beta)), x, rng, shared_axes, out)[0]
@@ -137,7 +137,7 @@ def uniform_dropout_forward(
     name = "uniform_dropout_forward"
     beta = deviation(name, beta)
     y, drawn = forward(name, _noise(beta), x, rng, shared_axes, out)
-    return y, drawn.mask(UniformDropoutMask, DeviceUniformDropoutMask, beta=beta)
+    return y, drawn.mask(UniformDropoutMask, DeviceUniformDropoutMask, beta)
 
 
 def uniform_dropout_backward(
