@@ -34,6 +34,13 @@ class Rows {
   }
   T* y_of(std::int64_t row) const { return a_.y + row * a_.y_outer_stride; }
 
+  // A float32 row has one double for inv_std, whether it is short or long; see SpreadOfRows.
+  Normaliser normaliser_of_row(std::int64_t row, const Statistic& statistic) const {
+    Normaliser n = finish(statistic, runs_of(row), a_.eps);
+    if constexpr (is_narrow<T>) n.inv_std.low = 0.0;
+    return n;
+  }
+
   void several_at_once() const {
     const std::int64_t fitting = cpu::tuning::short_rows_elements / a_.reduced;
     const std::int64_t per_task =
@@ -67,12 +74,12 @@ class Rows {
       worker.make(first + r, {0, length.length});
       scalars.add(r, x + r * x_stride, length);
     }
-    scalars.finish(rows, length, a_.eps);
+    scalars.finish(rows, length.length, a_.eps);
     for (std::int64_t r = 0; r < rows; ++r) {
       const T* from = x + r * x_stride;
       T* to = y + r * y_stride;
-      const double var = scalars.var(r);
-      const double inv_std = scalars.inv_std(r);
+      const double var = scalars.spread().var[r];
+      const double inv_std = scalars.spread().inv_std[r];
       const MeanParts mean = scalars.mean(r);
       const SingleNormaliser single = single_normaliser(mean, inv_std);
       Normaliser n{{mean.centre, mean.offset}, {inv_std, 0.0}, var, 1.0};
@@ -97,7 +104,7 @@ class Rows {
       auto worker = prologue_.worker(row + 1);
       const auto prepare = [&](std::int64_t begin, std::int64_t length)
                                NORMDROP_LAMBDA_INLINE { worker.make(row, {begin, length}); };
-      const Normaliser n = finish(statistic_of<Statistic, false>(runs, prepare), runs, a_.eps);
+      const Normaliser n = normaliser_of_row(row, statistic_of<Statistic, false>(runs, prepare));
       a_.report(row, n);
       normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, a_.weight, a_.bias, how_);
     });
@@ -117,7 +124,7 @@ class Rows {
     });
     for (std::int64_t row = 0; row < a_.outer; ++row) {
       const Statistic statistic = merge(&parts[row * plan.chunks], plan.chunks);
-      normalisers[row] = finish(statistic, runs_of(row), a_.eps);
+      normalisers[row] = normaliser_of_row(row, statistic);
       a_.report(row, normalisers[row]);
     }
     parallel_for(a_.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
