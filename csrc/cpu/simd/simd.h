@@ -293,6 +293,41 @@ NORMDROP_INLINE void for_each_pack(any_length run, Body&& body) {
   for_each_pack(run.length, body);
 }
 
+// Calls body(i, extent, odd) for each pack, with odd.is a constant that tells every other one.
+template <bool value>
+struct truth {
+  static constexpr bool is = value;
+};
+
+template <class Body>
+NORMDROP_INLINE void for_each_pair_of_packs(any_length run, Body&& body) {
+  const std::int64_t length = run.length;
+  std::int64_t i = 0;
+  for (; i + 2 * pack_size <= length; i += 2 * pack_size) {
+    body(i, full_pack{}, truth<false>{});
+    body(i + pack_size, full_pack{}, truth<true>{});
+  }
+  if (i + pack_size <= length) {
+    body(i, full_pack{}, truth<false>{});
+    i += pack_size;
+    if (i < length) body(i, last_pack{static_cast<int>(length - i)}, truth<true>{});
+  } else if (i < length) {
+    body(i, last_pack{static_cast<int>(length - i)}, truth<false>{});
+  }
+}
+
+template <int full_packs, bool has_rest, class Body>
+NORMDROP_INLINE void for_each_pair_of_packs(short_length<full_packs, has_rest> run, Body&& body) {
+  constexpr int rest = full_packs * pack_size;
+  if constexpr (full_packs > 0) body(0, full_pack{}, truth<false>{});
+  if constexpr (full_packs > 1) body(pack_size, full_pack{}, truth<true>{});
+  if constexpr (full_packs > 2) body(2 * pack_size, full_pack{}, truth<false>{});
+  if constexpr (full_packs > 3) body(3 * pack_size, full_pack{}, truth<true>{});
+  if constexpr (has_rest) {
+    body(rest, last_pack{static_cast<int>(run.length) - rest}, truth<full_packs % 2 == 1>{});
+  }
+}
+
 template <int full_packs, bool has_rest, class Body>
 NORMDROP_INLINE void for_each_pack(short_length<full_packs, has_rest> run, Body&& body) {
 #pragma GCC unroll 4
