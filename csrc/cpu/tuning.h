@@ -76,6 +76,10 @@ inline constexpr std::int64_t fewest_rows_of_slot = 4;
 inline constexpr std::int64_t rows_of_long_slot = 16;
 inline constexpr std::int64_t slots_of_long_rows = 16;
 
+// Rows of at most so many elements have the lanes of their sums added up four rows at a time: beyond
+// it the elements take so long that the order of these few additions no longer shows.
+inline constexpr std::int64_t together_row_elements = 256;
+
 // There, columns that are written together: their sums of both parameter gradients, with errors
 // 16 KiB, leave half of L1 to the rows.
 inline constexpr std::int64_t long_row_tile = 512;

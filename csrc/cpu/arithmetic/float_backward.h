@@ -17,6 +17,12 @@ struct RowSums {
   double gx;
 };
 
+// The same before their lanes are added up.
+struct RowSumPacks {
+  pack g;
+  pack gx;
+};
+
 // The sums of a row's or channel's parts, in order, with the rounding errors of the additions; of
 // parts that are not all finite, what plain additions give.
 static inline RowSums sum_in_order(const RowSums* part, std::int64_t parts) {
@@ -153,8 +159,12 @@ class FloatSums {
   }
 
   NORMDROP_LAMBDA_INLINE RowSums total() {
+    const RowSumPacks sums = packs();
+    return {sum_of_lanes(sums.g), sum_of_lanes(sums.gx)};
+  }
+  NORMDROP_LAMBDA_INLINE RowSumPacks packs() {
     flush();
-    return {sum_of_lanes(g_), sum_of_lanes(gx_)};
+    return {g_, gx_};
   }
 
  private:

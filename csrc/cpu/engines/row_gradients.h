@@ -86,26 +86,24 @@ struct RowGradients {
     return stats;
   }
 
-  NORMDROP_LAMBDA_INLINE RowSums sums_in_float(Columns columns, const FloatStats& stats) const {
+  NORMDROP_LAMBDA_INLINE FloatSums sums_in_float(Columns columns, const FloatStats& stats) const {
     FloatSums sums;
     if constexpr (suits_single<T>) {
       const T* values = x() + columns.begin;
       const T* grads = grad_output() + columns.begin;
       const any_length length{columns.length};
       if (a.weight != nullptr) {
-        sums.template add_run<true, centred>(values, grads, a.weight + columns.begin, length,
-                                             stats);
+        const float* weight = a.weight + columns.begin;
+        sums.template add_run<true, centred>(values, grads, weight, length, stats);
       } else {
         sums.template add_run<false, centred>(values, grads, nullptr, length, stats);
       }
     }
-    return sums.total();
+    return sums;
   }
 
-  NORMDROP_LAMBDA_INLINE RowSums means_of(const RowSums& sums) const { return {sums.g * factors.g, sums.gx * factors.gx}; }
-
   NORMDROP_LAMBDA_INLINE RowSums sums(Columns columns, const FloatStats& stats) const {
-    return stats.usable ? sums_in_float(columns, stats) : sums_in_double(columns);
+    return stats.usable ? sums_in_float(columns, stats).total() : sums_in_double(columns);
   }
 
   // Of the whole row, from its chunks in order: whichever engine asks, the bits are the same.
@@ -121,6 +119,10 @@ struct RowGradients {
       parts[count++] = sums({begin, left < chunk ? left : chunk}, stats);
     }
     return sum_in_order(parts.data(), count);
+  }
+
+  NORMDROP_LAMBDA_INLINE RowSums means_of(const RowSums& sums) const {
+    return {sums.g * factors.g, sums.gx * factors.gx};
   }
 
   NORMDROP_LAMBDA_INLINE FloatSlopes slopes(const RowSums& sums, const FloatStats& stats) const {
@@ -275,16 +277,37 @@ struct RowGradients {
     }
   }
 
+  // The sums of K rows; those of four short ones together, which is the same to the bit.
+  template <int K>
+  NORMDROP_LAMBDA_INLINE void add_up(const FloatStats* stats, RowSums* sum) const {
+    if constexpr (suits_single<T> && K == 4) {
+      const bool in_float = stats[0].usable & stats[1].usable & stats[2].usable & stats[3].usable;
+      if (in_float && a.reduced <= cpu::tuning::together_row_elements) {
+        pack packs[2 * K];
+        double totals[2 * K];
+        for (int k = 0; k < K; ++k) {
+          const RowSumPacks sums = at_row(first + k).sums_in_float(all_columns(), stats[k]).packs();
+          packs[k] = sums.g;
+          packs[K + k] = sums.gx;
+        }
+        sums_of_lanes(packs, totals);
+        for (int k = 0; k < K; ++k) sum[k] = {totals[k], totals[K + k]};
+        return;
+      }
+    }
+    for (int k = 0; k < K; ++k) sum[k] = at_row(first + k).whole_sums(stats[k]);
+  }
+
   // All passes over K rows. A row's own gradients are the same whichever rows are beside it.
   template <int K>
   void run(double* grad_weight, double* grad_bias) const {
     RowSums sum[K];
     FloatStats stats[K];
     FloatSlopes slopes[K];
+    for (int k = 0; k < K; ++k) stats[k] = at_row(first + k).stats();
+    add_up<K>(stats, sum);
     for (int k = 0; k < K; ++k) {
       const RowGradients row = at_row(first + k);
-      stats[k] = row.stats();
-      sum[k] = row.whole_sums(stats[k]);
       slopes[k] = row.slopes(sum[k], stats[k]);
       if (stats[k].usable && !slopes[k].usable) sum[k] = row.whole_sums(FloatStats{});
     }
