@@ -17,18 +17,22 @@ inline constexpr std::int64_t elements_per_channel = 64;
 // Blocks of tasks per thread: more even out a busy core, fewer cost less.
 inline constexpr std::int64_t blocks_per_thread = 16;
 
-// The team of threads. Awake, a helper begins within 0.2 us; asleep, within 5 to 50 us, of which the
-// caller pays 2. libgomp's stay awake for 3 ms as well.
-inline constexpr std::int64_t awake_between_calls_us = 3000;
+// The team of threads. A helper that is awake begins within 0.2 us; one that sleeps within 10 to
+// 80 us (the most in virtual machines), of which the caller pays a part. libgomp's stay awake for
+// 3 to 4 ms.
+inline constexpr std::int64_t awake_between_calls_us = 4000;
 
-// A thread that looks at the clock all the time and sees it jump by so much was not running: another
-// program has its processor, for 3 to 8 ms as Linux shares. Below are what interrupts and hypervisors take.
+// For fewer elements, about 40 us of one thread's, nobody is woken unless such calls come one after
+// another: a lone layer norm of (512, 64) takes 57 us instead of 76 where the processor sleeps too.
+inline constexpr std::int64_t worth_waking_elements = 262144;
+
+// A thread that looks at the clock all the time and sees it jump by so much was not running:
+// another program has its processor, for 3 to 8 ms as Linux shares. Interrupts take less.
 inline constexpr std::int64_t interruption_us = 200;
 
-// A helper that was interrupted rests for so long: it sleeps whenever it has nothing to do, and for calls
-// of fewer elements it is not woken. Then it tries again, which costs one call in some hundred.
+// A helper that was interrupted sleeps between calls for so long, and is woken for large ones only.
+// Then it tries to stay awake again, which delays about one call in a thousand.
 inline constexpr std::int64_t rest_us = 100000;
-inline constexpr std::int64_t rest_elements = 262144;
 
 // A kernel needs some 100 KiB; what systems give a thread begins at 512 (macOS).
 inline constexpr std::size_t thread_stack_bytes = std::size_t{4} << 20;
