@@ -73,12 +73,7 @@ def good_arguments(function: str) -> dict[str, Any]:
             "frozen": False, "bias": True,
         },
         "update_running_stats": {**running, "stats": channels, "momentum": 0.1, "correction": 1},
-        "dropout": {"x": x, "p": 0.5, "rng": 3, "out": out},
-        "dropout_forward": {"x": x, "p": 0.5, "rng": 3, "out": out},
-        "dropout_backward": {
-            "grad_output": grad, "mask": nd.DropoutMask(3, 0, 0.5, SHAPE), "out": out,
-        },
-        "DropoutMask": {"seed": 3, "call": 0, "p": 0.5, "shape": SHAPE},
+        **dropout_arguments(x, grad, out),
         "BatchStats.from_running": {**running, "eps": 1e-5},
         "use_backend": {"name": "baseline"},
         "num_threads": {"n": 1},
@@ -88,11 +83,31 @@ def good_arguments(function: str) -> dict[str, Any]:
     }[function]  # fmt: skip
 
 
+def dropout_arguments(x: np.ndarray, grad: np.ndarray, out: np.ndarray) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, (mask, strength) in DROPOUTS.items():
+        forward = {"x": x, strength: 0.5, "rng": 3, "shared_axes": (0,), "out": out}
+        table |= {name: forward, f"{name}_forward": forward, f"{name}_backward": {
+            "grad_output": grad, "mask": getattr(nd, mask)(3, 0, 0.5, SHAPE), "out": out,
+        }}  # fmt: skip
+        table[mask] = {"seed": 3, "call": 0, strength: 0.5, "shape": SHAPE, "shared_axes": (0,)}
+    return table
+
+
+# Functions of dropout's family: the class of their masks and the name of their strength.
+DROPOUTS = {
+    "dropout": ("DropoutMask", "p"),
+    "alpha_dropout": ("AlphaDropoutMask", "p"),
+    "gaussian_dropout": ("GaussianDropoutMask", "p"),
+    "uniform_dropout": ("UniformDropoutMask", "beta"),
+}
+
 FUNCTIONS = [
     "layer_norm", "layer_norm_forward", "layer_norm_backward", "batch_norm", "batch_norm_forward",
-    "batch_norm_backward", "update_running_stats", "dropout", "dropout_forward",
-    "dropout_backward", "DropoutMask", "BatchStats.from_running", "use_backend",
+    "batch_norm_backward", "update_running_stats", "BatchStats.from_running", "use_backend",
     "num_threads", "set_num_threads", "set_pool_limit", "show_config",
+    *(name + end for name in DROPOUTS for end in ("", "_forward", "_backward")),
+    *(mask for mask, _ in DROPOUTS.values()),
 ]  # fmt: skip
 
 
@@ -132,7 +147,10 @@ def wrong_types(function: str, argument: str) -> Iterator[Bad]:
 
 def device_array(function: str, argument: str) -> Bad:
     """Refused by a build without devices; else beside NumPy arrays, and for its address 0."""
-    leaders = {"dropout_backward": "grad_output", "update_running_stats": "stats.mean"}
+    leaders = {
+        **{f"{name}_backward": "grad_output" for name in DROPOUTS},
+        "update_running_stats": "stats.mean",
+    }
     leads = argument == leaders.get(function, "x")
     error: type[Exception] = RuntimeError
     words: tuple[str, ...] = ("CPU", "pip install .*-C cmake.define.NORMDROP_CUDA=ON")
@@ -146,7 +164,7 @@ def wrong_dtypes(function: str, argument: str) -> Iterator[Bad]:
     """Other types, other precisions than that of x, and data in another byte order (K7)."""
     names = ["int64", "complex64", "object", "bool"]
     free = argument in ("running_mean", "running_var")
-    leads = argument == ("grad_output" if function == "dropout_backward" else "x")
+    leads = argument == ("grad_output" if function.endswith("dropout_backward") else "x")
     if not leads:
         names.append("float16")
     if not free and not leads:
@@ -199,9 +217,8 @@ ARRAYS = {
         "grad_output", "x", "stats.mean", "stats.inv_std", "weight", "out",
     ],
     "update_running_stats": ["running_mean", "running_var", "stats.mean", "stats.var"],
-    "dropout": ["x", "out"],
-    "dropout_forward": ["x", "out"],
-    "dropout_backward": ["grad_output", "out"],
+    **{name + end: ["x", "out"] for name in DROPOUTS for end in ("", "_forward")},
+    **{f"{name}_backward": ["grad_output", "out"] for name in DROPOUTS},
     "BatchStats.from_running": ["running_mean", "running_var"],
 }  # fmt: skip
 
@@ -211,8 +228,9 @@ def array_cases() -> Iterator[Bad]:
         for argument in arguments:
             yield from wrong_types(function, argument)
             yield from wrong_dtypes(function, argument)
-            first = argument == ("grad_output" if function == "dropout_backward" else "x")
-            if (not first or function == "dropout_backward") and (
+            dropout_backward = function.endswith("dropout_backward")
+            first = argument == ("grad_output" if dropout_backward else "x")
+            if (not first or dropout_backward) and (
                 (function, argument) != ("BatchStats.from_running", "running_mean")
                 and (function, argument) != ("update_running_stats", "stats.mean")
             ):
@@ -371,6 +389,28 @@ SCALARS: dict[str, list[tuple[Any, type[Exception], tuple[str, ...]]]] = {
         (None, TypeError, ("real", "got NoneType")),
         (0.5j, TypeError, ("real", "got complex")),
         (True, TypeError, ("real", "got bool")),
+    ],
+    "beta": [
+        (-0.1, ValueError, ("got -0.1",)),
+        (1.1, ValueError, ("got 1.1",)),
+        (float("nan"), ValueError, ("got nan",)),
+        ("0.5", TypeError, ("real", "got str")),
+        (None, TypeError, ("real", "got NoneType")),
+        (0.5j, TypeError, ("real", "got complex")),
+        (True, TypeError, ("real", "got bool")),
+    ],
+    "shared_axes": [
+        (3, ValueError, ("from -3 to 2", "3 axes", "got 3")),
+        ((0, -4), ValueError, ("from -3 to 2", "got -4")),
+        ((2**70,), ValueError, ("got",)),
+        ((1, 1), ValueError, ("once", "got (1, 1)")),
+        ((1, -2), ValueError, ("once", "got (1, -2)")),
+        (1.0, TypeError, ("integer", "got float")),
+        ((1.0,), TypeError, ("integer", "got float")),
+        ("1", TypeError, ("integer", "got str")),
+        (None, TypeError, ("integer", "got NoneType")),
+        ([1], TypeError, ("integer", "got list")),
+        (True, TypeError, ("integer", "got bool")),
     ],
     "rng": [
         (-1, ValueError, ("got -1",)),

@@ -21,16 +21,21 @@ BLOCK = re.compile(
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 MODULES = [
     "normdrop",
+    "normdrop.functional.alpha_dropout",
     "normdrop.functional.batch_norm",
     "normdrop.functional.dropout",
     "normdrop.functional.dropout_mask",
+    "normdrop.functional.gaussian_dropout",
     "normdrop.functional.layer_norm",
+    "normdrop.functional.uniform_dropout",
     "normdrop.results",
     "normdrop.runtime",
     "normdrop.layers.base",
     "normdrop.layers.batch_norm",
     "normdrop.layers.dropout",
     "normdrop.layers.layer_norm",
+    "normdrop.layers.noise",
+    "normdrop.layers.structured_dropout",
     "normdrop.experiments.network",
 ]
 

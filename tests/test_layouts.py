@@ -93,6 +93,19 @@ def operations() -> dict[str, Operation]:
     table["dropout_forward"] = Operation(
         lambda x: nd.dropout_forward(x, 0.5, rng=(3, 4))[0], pick(make, "x"), "x"
     )
+    for name in ("alpha_dropout", "gaussian_dropout", "uniform_dropout"):
+        forward_of, backward_of = (getattr(nd, f"{name}_{end}") for end in ("forward", "backward"))
+        mask = forward_of(np.ones((5, 7, 11)), 0.5, rng=(3, 4), shared_axes=1)[1]
+        table[f"{name}_forward"] = Operation(
+            lambda x, call=forward_of: call(x, 0.5, rng=(3, 4), shared_axes=1)[0],
+            pick(make, "x"),
+            "x",
+        )
+        table[f"{name}_backward"] = Operation(
+            lambda grad_output, call=backward_of, mask=mask: call(grad_output, mask),
+            pick(make, "grad_output"),
+            "grad_output",
+        )
     table["dropout_backward"] = Operation(
         lambda grad_output: nd.dropout_backward(grad_output, nd.DropoutMask(3, 4, 0.5, (5, 7, 11))),
         pick(make, "grad_output"),

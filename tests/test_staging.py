@@ -59,6 +59,11 @@ def calls(x: np.ndarray) -> dict[str, Any]:
         "batch_norm_forward": lambda: _flat(nd.batch_norm_forward(x, w, b)),
         "batch_norm_backward": lambda: tuple(nd.batch_norm_backward(grad, x, channels, w)),
         "dropout": lambda: (nd.dropout(x, 0.3, rng=(5, 6)),),
+        "dropout of rows": lambda: (nd.dropout(x, 0.3, rng=(5, 6), shared_axes=1),),
+        "dropout of columns": lambda: (nd.dropout(x, 0.3, rng=(5, 6), shared_axes=0),),
+        "alpha_dropout": lambda: (nd.alpha_dropout(x, 0.3, rng=(5, 6)),),
+        "gaussian_dropout": lambda: (nd.gaussian_dropout(x, 0.3, rng=(5, 6)),),
+        "uniform_dropout": lambda: (nd.uniform_dropout(x, 0.3, rng=(5, 6)),),
     }
 
 
