@@ -172,6 +172,16 @@ PERTURBATION = 4.0
 HANG_SECONDS = 3600.0
 
 
+def parts_from_whole(dtype: np.dtype | type) -> float:
+    """Units between y of parts, at their merged statistics, and y of the whole.
+
+    The statistics differ in their last digits, which single precision does not hold; both results
+    are then rounded from the same number but for ties. float64 has no digits to spare, and the
+    whole is normalised by statistics with more digits than are kept of them.
+    """
+    return 2.0 * limits(dtype).forward if np.dtype(dtype) == np.float64 else 1.0
+
+
 def limits(dtype: np.dtype | type) -> Limits:
     """The limits of a dtype."""
     return LIMITS[np.dtype(dtype).name]

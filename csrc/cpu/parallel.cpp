@@ -1,20 +1,13 @@
-// Threads, floating-point environment and scratch memory: compiled once, for the oldest
+// Work sharing, floating-point environment and scratch memory: compiled once, for the oldest
 // instruction set of the build.
 #include "cpu/parallel.h"
 
-#include <pthread.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <new>
-#include <stdexcept>
-#include <string>
-#include <utility>
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -23,74 +16,11 @@
 #include <xmmintrin.h>
 #endif
 
+#include "cpu/team.h"
 #include "cpu/tuning.h"
 
 namespace normdrop::cpu {
 namespace {
-
-constexpr int not_looked_at = -1;  // the environment, that is
-constexpr int as_openmp_has_it = 0;
-std::atomic<int> chosen_threads{not_looked_at};
-thread_local int scope_threads = 0;  // 0: no scope
-std::atomic<bool> team_is_taken{false};
-std::atomic<bool> forked_child{false};  // libgomp's team does not survive a fork
-
-[[maybe_unused]] int cgroup_quota() {
-  // "max 100000" or "<quota> <period>"; no file, no limit.
-  std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r");
-  if (file == nullptr) return 1 << 20;
-  long long quota = 0;
-  long long period = 0;
-  const int found = std::fscanf(file, "%lld %lld", &quota, &period);
-  std::fclose(file);
-  if (found != 2 || quota <= 0 || period <= 0) return 1 << 20;
-  return static_cast<int>(std::max<long long>(1, (quota + period - 1) / period));
-}
-
-// Asked at every call: other libraries limit OpenMP's threads for a while, and lift the limit again.
-int openmp_threads() {
-#if defined(_OPENMP)
-  static const int quota = std::getenv("OMP_NUM_THREADS") ? 1 << 20 : cgroup_quota();
-  return std::min(omp_get_max_threads(), quota);
-#else
-  return 1;
-#endif
-}
-
-int threads_from_environment() {
-  const char* text = std::getenv("NORMDROP_NUM_THREADS");
-  if (text == nullptr || *text == '\0') return as_openmp_has_it;
-  char* end = nullptr;
-  const long value = std::strtol(text, &end, 10);
-  if (*end != '\0' || value < 1 || value > 4096) {
-    throw std::invalid_argument(
-        std::string("NORMDROP_NUM_THREADS must be an integer from 1 to 4096, got '") + text + "'");
-  }
-  return static_cast<int>(value);
-}
-
-struct ForkHandler {
-  ForkHandler() {
-    pthread_atfork(nullptr, nullptr, [] {
-      forked_child.store(true);
-      team_is_taken.store(false);
-    });
-  }
-} fork_handler;
-
-class Team {
- public:
-  Team() : taken_(!team_is_taken.exchange(true)) {}
-  ~Team() {
-    if (taken_) team_is_taken.store(false);
-  }
-  Team(const Team&) = delete;
-  Team& operator=(const Team&) = delete;
-  bool taken() const { return taken_; }
-
- private:
-  bool taken_;
-};
 
 // Streaming stores of the kernels become visible to other threads only behind a fence.
 void fence_streaming_stores() {
@@ -100,6 +30,9 @@ void fence_streaming_stores() {
 }
 
 #if defined(_OPENMP)
+// Also where a number of threads was set by hand; in a parallel region of somebody else's, 1.
+int openmp_limit() { return omp_in_parallel() ? 1 : omp_get_thread_limit(); }
+
 // Tasks are cut into one range per thread and each range into blocks. A thread takes the blocks of
 // its own range first, so that a repeated call finds its data in the same core's cache, and then
 // helps with the others', so that a busy core holds nobody up.
@@ -119,6 +52,10 @@ struct SharedWork {
       range[r].next.store(tasks * r / ranges, std::memory_order_relaxed);
       range[r].end = tasks * (r + 1) / ranges;
     }
+  }
+
+  static void run(void* shared_work, int thread) {
+    static_cast<SharedWork*>(shared_work)->work(thread);
   }
 
   void work(int thread) {
@@ -154,40 +91,18 @@ struct SharedWork {
 
 }  // namespace
 
-int thread_count() {
-  if (scope_threads > 0) return scope_threads;
-  int count = chosen_threads.load();
-  if (count == not_looked_at) {
-    count = threads_from_environment();
-    chosen_threads.store(count);
-  }
-  return count == as_openmp_has_it ? openmp_threads() : count;
-}
-
-void set_thread_count(int count) { chosen_threads.store(count); }
-
-int ThreadScope::exchange(int threads) { return std::exchange(scope_threads, threads); }
-
-bool built_with_openmp() {
-#if defined(_OPENMP)
-  return true;
-#else
-  return false;
-#endif
-}
-
 void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function, void* context) {
   if (tasks <= 0) return;
 #if defined(_OPENMP)
-  if (elements >= tuning::serial_elements && tasks > 1 && !forked_child.load()) {
-    const int threads = static_cast<int>(std::min<std::int64_t>(thread_count(), tasks));
-    const Team team;
-    if (threads > 1 && team.taken()) {
+  if (elements >= tuning::serial_elements && tasks > 1) {
+    const std::int64_t bound = std::min(thread_count(), openmp_limit());
+    const int threads = static_cast<int>(std::min(bound, tasks));
+    if (threads > 1) {
       SharedWork work(tasks, threads, function, context);
-#pragma omp parallel num_threads(threads)
-      work.work(omp_get_thread_num());
-      if (work.error) std::rethrow_exception(work.error);
-      return;
+      if (run_in_team(threads, elements, SharedWork::run, &work)) {
+        if (work.error) std::rethrow_exception(work.error);
+        return;
+      }
     }
   }
 #else

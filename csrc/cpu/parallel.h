@@ -1,4 +1,4 @@
-// Work sharing for the CPU kernels. The only thread pragma of the project is in parallel.cpp.
+// Work sharing for the CPU kernels: all that they know of threads.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,16 @@ namespace normdrop::cpu {
 
 using RangeFunction = void (*)(void* context, std::int64_t begin, std::int64_t end);
 
-// Splits [0, tasks) among threads where `elements` is worth it; every task runs exactly once.
-// Called while another Python thread already has the team, in a forked child, or for little
-// work, it runs serially. An exception of a task is rethrown after all threads are done.
+// Splits [0, tasks) among threads where `elements` is worth it; every task runs exactly once, on
+// whichever thread is running when its turn comes. Called while another Python thread already has
+// the team, in a forked child, or for little work, it runs serially. An exception of a task is
+// rethrown after all threads are done.
 void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function, void* context);
 
-// How many threads a call on this thread uses: those of the innermost ThreadScope, else those that
-// were set, else those of NORMDROP_NUM_THREADS, else what OpenMP says at this moment.
+inline constexpr int most_threads = 4096;  // that can be asked for
+
+// How many threads, at most, a call on this thread uses: those of the innermost ThreadScope, else
+// those that were set, else those of NORMDROP_NUM_THREADS, else what OpenMP says at this moment.
 int thread_count();
 void set_thread_count(int count);
 bool built_with_openmp();

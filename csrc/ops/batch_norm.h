@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "ops/dtype.h"
+#include "ops/roles.h"
 
 namespace normdrop {
 
@@ -28,6 +29,18 @@ struct BatchNormForward {
   void* stream;        // of a device; the CPU backends ignore it
 };
 
+constexpr auto description(const BatchNormForward*) {
+  using namespace roles;
+  using A = BatchNormForward;
+  return describe(Entries{"batch_norm_forward"}, Rows::together,
+                  PerChannel<A>{&A::batch, &A::channels, &A::inner, 2},
+                  Leader<A>{"x", &A::x, &A::x_batch_stride}, Parameter<A>{"weight", &A::weight},
+                  Parameter<A>{"bias", &A::bias}, ChannelAxis{"channel_axis"},
+                  Epsilon<A>{"eps", &A::eps}, Result<A>{"out", &A::y, &A::y_batch_stride, "x"},
+                  NewStatistic<A>{"mean", &A::mean}, NewStatistic<A>{"var", &A::var},
+                  NewStatistic<A>{"inv_std", &A::inv_std}, NewCount{"count"});
+}
+
 struct BatchNormInference {
   DType dtype;
   DType parameter_dtype;  // of weight, bias and their gradients: dtype or float32
@@ -45,6 +58,17 @@ struct BatchNormInference {
   void* y;             // (batch, channels, inner); may be x itself
   void* stream;        // of a device; the CPU backends ignore it
 };
+
+constexpr auto description(const BatchNormInference*) {
+  using namespace roles;
+  using A = BatchNormInference;
+  return describe(Entries{"batch_norm"}, Rows::independent,
+                  PerChannel<A>{&A::batch, &A::channels, &A::inner},
+                  Leader<A>{"x", &A::x, &A::x_batch_stride}, Running<A>{"running_mean", &A::mean},
+                  Running<A>{"running_var", &A::var}, Parameter<A>{"weight", &A::weight},
+                  Parameter<A>{"bias", &A::bias}, ChannelAxis{"channel_axis"},
+                  Epsilon<A>{"eps", &A::eps}, Result<A>{"out", &A::y, &A::y_batch_stride, "x"});
+}
 
 struct BatchNormBackward {
   DType dtype;
@@ -66,6 +90,21 @@ struct BatchNormBackward {
   void* grad_bias;          // (channels,) or null
   void* stream;             // of a device; the CPU backends ignore it
 };
+
+constexpr auto description(const BatchNormBackward*) {
+  using namespace roles;
+  using A = BatchNormBackward;
+  return describe(
+      Entries{"batch_norm_backward"}, Rows::together,
+      PerChannel<A>{&A::batch, &A::channels, &A::inner},
+      Like<A>{"grad_output", &A::grad_output, &A::grad_output_batch_stride},
+      Leader<A>{"x", &A::x, &A::x_batch_stride},
+      Statistics<A>{"stats", "BatchStats", {{"mean", &A::mean}, {"inv_std", &A::inv_std}}},
+      Parameter<A>{"weight", &A::weight}, ChannelAxis{"channel_axis"},
+      Flag<A>{"frozen", &A::frozen}, Wanted{"bias"},
+      Result<A>{"out", &A::grad_x, &A::grad_x_batch_stride, "grad_output"},
+      Gradient<A>{"weight", &A::grad_weight}, Gradient<A>{"bias", &A::grad_bias});
+}
 
 // running = (1 - momentum) * running + momentum * batch, where the batch's variance is multiplied by
 // var_factor = count / (count - correction).

@@ -10,6 +10,7 @@ _Array = npt.NDArray[Any]
 
 context_backend: ContextVar[object]
 context_threads: ContextVar[int]
+most_threads: int
 smallest_pooled_bytes: int
 
 class DeviceArray:
@@ -87,6 +88,168 @@ def layer_norm_backward(
     bias: bool,
     out: Any,
 ) -> tuple[Any, Any, Any]: ...
+def rms_norm(
+    x: Array,
+    weight: ArrayArgument | None,
+    bias: ArrayArgument | None,
+    axis: Axis,
+    eps: float,
+    out: ArrayArgument | None,
+) -> Array: ...
+def rms_norm_forward(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    axis: Axis,
+    eps: float,
+    out: Any,
+) -> tuple[Any, Any]: ...
+def rms_norm_backward(
+    grad_output: Any,
+    x: Any,
+    stats: object,
+    weight: Any,
+    axis: Axis,
+    bias: bool,
+    out: Any,
+) -> tuple[Any, Any, Any]: ...
+def group_norm(
+    x: Array,
+    num_groups: SupportsIndex,
+    weight: ArrayArgument | None,
+    bias: ArrayArgument | None,
+    channel_axis: SupportsIndex,
+    eps: float,
+    out: ArrayArgument | None,
+) -> Array: ...
+def group_norm_forward(
+    x: Any,
+    num_groups: SupportsIndex,
+    weight: Any,
+    bias: Any,
+    channel_axis: SupportsIndex,
+    eps: float,
+    out: Any,
+) -> tuple[Any, Any, Any]: ...
+def group_norm_backward(
+    grad_output: Any,
+    x: Any,
+    stats: object,
+    num_groups: SupportsIndex,
+    weight: Any,
+    channel_axis: SupportsIndex,
+    bias: bool,
+    out: Any,
+) -> tuple[Any, Any, Any]: ...
+def instance_norm(
+    x: Array,
+    weight: ArrayArgument | None,
+    bias: ArrayArgument | None,
+    channel_axis: SupportsIndex,
+    eps: float,
+    out: ArrayArgument | None,
+) -> Array: ...
+def instance_norm_forward(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    channel_axis: SupportsIndex,
+    eps: float,
+    out: Any,
+) -> tuple[Any, Any, Any]: ...
+def instance_norm_backward(
+    grad_output: Any,
+    x: Any,
+    stats: object,
+    weight: Any,
+    channel_axis: SupportsIndex,
+    bias: bool,
+    out: Any,
+) -> tuple[Any, Any, Any]: ...
+def batch_stats(x: Any, channel_axis: SupportsIndex, eps: float) -> tuple[Any, Any, Any, int]: ...
+def batch_norm_apply(
+    x: Array,
+    stats: object,
+    weight: ArrayArgument | None,
+    bias: ArrayArgument | None,
+    channel_axis: SupportsIndex,
+    out: ArrayArgument | None,
+) -> Array: ...
+def batch_norm_gradient_sums(
+    grad_output: Any, x: Any, stats: object, channel_axis: SupportsIndex
+) -> tuple[Any, Any, int]: ...
+def batch_norm_backward_apply(
+    grad_output: Array,
+    x: ArrayArgument,
+    stats: object,
+    sums: object,
+    weight: ArrayArgument | None,
+    channel_axis: SupportsIndex,
+    out: ArrayArgument | None,
+) -> Array: ...
+def weight_norm(
+    v: Array, g: ArrayArgument, axis: SupportsIndex, out: ArrayArgument | None
+) -> Array: ...
+def weight_norm_forward(v: Any, g: Any, axis: SupportsIndex, out: Any) -> tuple[Any, Any]: ...
+def weight_norm_backward(
+    grad_w: Any, v: Any, g: Any, norm: Any, axis: SupportsIndex
+) -> tuple[Any, Any]: ...
+def prelu(
+    x: Array, weight: ArrayArgument, channel_axis: SupportsIndex, out: ArrayArgument | None
+) -> Array: ...
+def prelu_backward(
+    grad_output: Any, x: Any, weight: Any, channel_axis: SupportsIndex
+) -> tuple[Any, Any]: ...
+def dropout_add_layer_norm_forward(
+    x: Any,
+    residual: Any,
+    weight: Any,
+    bias: Any,
+    seed: int,
+    call: int,
+    threshold: int,
+    draw: object | None,
+    axis: Axis,
+    eps: float,
+) -> tuple[Any, Any, Any, Any]: ...
+def dropout_add_layer_norm_backward(
+    grad_y: Any,
+    sum: Any,
+    stats: object,
+    weight: Any,
+    seed: int,
+    call: int,
+    threshold: int,
+    draw: object | None,
+    grad_sum: Any,
+    axis: Axis,
+    bias: bool,
+) -> tuple[Any, Any, Any, Any]: ...
+def dropout_add_rms_norm_forward(
+    x: Any,
+    residual: Any,
+    weight: Any,
+    bias: Any,
+    seed: int,
+    call: int,
+    threshold: int,
+    draw: object | None,
+    axis: Axis,
+    eps: float,
+) -> tuple[Any, Any, Any]: ...
+def dropout_add_rms_norm_backward(
+    grad_y: Any,
+    sum: Any,
+    stats: object,
+    weight: Any,
+    seed: int,
+    call: int,
+    threshold: int,
+    draw: object | None,
+    grad_sum: Any,
+    axis: Axis,
+    bias: bool,
+) -> tuple[Any, Any, Any, Any]: ...
 def batch_norm(
     x: Array,
     running_mean: ArrayArgument,

@@ -1,3 +1,4 @@
+// Checks of arrays: kind, dtype, shape, place.
 #include "bindings/checks/checks.h"
 
 #include <algorithm>
@@ -132,12 +133,6 @@ Candidate candidate_of_dtype(Name name, py::handle object, const ArrayView& x, D
   fail_dtype(name, dtype_name(expected), candidate.view);
 }
 
-void require_shape(Name name, const ArrayView& view, const py::ssize_t* shape, int rank) {
-  if (view.rank == rank && std::equal(shape, shape + rank, view.shape)) return;
-  fail_value(name, "must have shape " + shape_text(shape, rank) + ", got " +
-                       shape_text(view.shape, view.rank));
-}
-
 ArrayView require_float(Name name, py::handle object, const ArrayView* x) {
   const Candidate candidate = look_at(name, object, x, Access::read);
   if (!candidate.known || bytes_of(candidate.view.dtype) == 2) {
@@ -181,9 +176,20 @@ ArrayView require_like(Name name, py::handle object, const ArrayView& like) {
   return view;
 }
 
+void require_shape(Name name, const ArrayView& view, const py::ssize_t* shape, int rank) {
+  if (view.rank == rank && std::equal(shape, shape + rank, view.shape)) return;
+  fail_value(name, "must have shape " + shape_text(shape, rank) + ", got " +
+                       shape_text(view.shape, view.rank));
+}
+
 ArrayView optional_parameter(Name name, py::handle object, const ArrayView& x,
                              const py::ssize_t* shape, int rank) {
   if (object.is_none()) return {};
+  return require_parameter(name, object, x, shape, rank);
+}
+
+ArrayView require_parameter(Name name, py::handle object, const ArrayView& x,
+                            const py::ssize_t* shape, int rank) {
   const Candidate candidate = look_at(name, object, &x, Access::read);
   const bool half = bytes_of(x.dtype) == 2;
   const DType dtype = candidate.view.dtype;
@@ -195,11 +201,20 @@ ArrayView optional_parameter(Name name, py::handle object, const ArrayView& x,
   return candidate.view;
 }
 
-DType require_parameter_dtype(const char* function, DType x_dtype, const ArrayView& weight,
-                              const ArrayView& bias) {
-  if (!weight || !bias) return weight ? weight.dtype : (bias ? bias.dtype : x_dtype);
-  if (weight.dtype == bias.dtype) return weight.dtype;
-  fail_dtype({function, "bias"}, std::string(dtype_name(weight.dtype)) + " as weight has", bias);
+void require_dtype_of(Name name, const ArrayView& view, const char* first, DType dtype) {
+  if (view.dtype == dtype) return;
+  fail_dtype(name, std::string(dtype_name(dtype)) + " as " + first + " has", view);
+}
+
+bool has_shape_of_one(py::handle object) {
+  if (!py::hasattr(object, "shape")) return false;
+  return py::object(object.attr("shape")).equal(py::make_tuple(1));
+}
+
+void require_named_tuple(Name name, py::handle object, const char* type) {
+  const py::object expected = py::module_::import("normdrop.results").attr(type);
+  if (py::isinstance(object, expected)) return;
+  fail_type(name, std::string("must be a ") + type + ", got " + type_text(object));
 }
 
 ArrayView require_statistic(Name name, py::handle object, const ArrayView& x,

@@ -34,10 +34,20 @@ ArrayView require_like(Name name, py::handle object, const ArrayView& like);
 ArrayView optional_parameter(Name name, py::handle object, const ArrayView& x,
                              const py::ssize_t* shape, int rank);
 
-// The dtype of weight, bias and their gradients: that of the one given, which is that of both where
-// both are given; else that of x.
-DType require_parameter_dtype(const char* function, DType x_dtype, const ArrayView& weight,
-                              const ArrayView& bias);
+// The same that has to be given.
+ArrayView require_parameter(Name name, py::handle object, const ArrayView& x,
+                            const py::ssize_t* shape, int rank);
+
+// Of the dtype of the parameter that came first.
+void require_dtype_of(Name name, const ArrayView& view, const char* first, DType dtype);
+
+void require_shape(Name name, const ArrayView& view, const py::ssize_t* shape, int rank);
+
+// Whether an argument says of itself that its shape is (1,).
+bool has_shape_of_one(py::handle object);
+
+// An instance of that class of normdrop.results.
+void require_named_tuple(Name name, py::handle object, const char* type);
 
 // A float64 statistic of that shape.
 ArrayView require_statistic(Name name, py::handle object, const ArrayView& x,
@@ -52,13 +62,6 @@ ArrayView require_draw(Name name, py::handle object, const ArrayView& x);
 // `out` must not share memory with `input`, unless `same_allowed` and it is the very same array.
 void require_no_overlap(Name out_name, const ArrayView& out, const char* input_name,
                         const ArrayView& input, bool same_allowed);
-
-// The same of several inputs, none of which may be `out` itself.
-struct NamedView {
-  const char* name;
-  const ArrayView& view;
-};
-void require_apart(Name out_name, const ArrayView& out, std::initializer_list<NamedView> inputs);
 
 bool holds_no_element_twice(const ArrayView& view);
 

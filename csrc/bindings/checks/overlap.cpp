@@ -83,10 +83,4 @@ void require_no_overlap(Name out_name, const ArrayView& out, const char* input_n
                                          : "; got one that overlaps it"));
 }
 
-void require_apart(Name out_name, const ArrayView& out, std::initializer_list<NamedView> inputs) {
-  for (const NamedView& input : inputs) {
-    require_no_overlap(out_name, out, input.name, input.view, false);
-  }
-}
-
 }  // namespace normdrop

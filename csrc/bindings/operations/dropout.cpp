@@ -1,8 +1,8 @@
+// Dropout's bindings: masks are drawn by numbers, not arrays.
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <vector>
 
+#include "bindings/operations/dropout_scales.h"
 #include "bindings/operations/operands.h"
 #include "bindings/operations/operations.h"
 #include "bindings/operations/row_staging.h"
@@ -20,30 +20,6 @@ Split flat(const ArrayView& x) {
   return result;
 }
 
-// The two scales of a threshold: 2^32 / threshold rounded once to float32 and to float64.
-struct Scales {
-  double narrow;
-  double wide;
-};
-
-Scales scales_of(std::uint64_t threshold) {
-  if (threshold == 0) return {0.0, 0.0};
-  const cpu::DefaultFloatEnvironment environment;
-  const double divisor = static_cast<double>(threshold);
-  const double wide = 0x1p32 / divisor;
-  const double remainder = std::fma(-wide, divisor, 0x1p32);
-  // Rounding to odd first makes the second rounding, to float32, that of the exact quotient.
-  double odd = wide;
-  if (remainder != 0.0) {
-    if (remainder < 0.0) odd = std::nextafter(odd, 0.0);
-    std::uint64_t bits;
-    std::memcpy(&bits, &odd, sizeof bits);
-    bits |= 1;
-    std::memcpy(&odd, &bits, sizeof bits);
-  }
-  return {static_cast<double>(static_cast<float>(odd)), wide};
-}
-
 // The shape that the mask was drawn for, where the call comes with a mask.
 void require_mask_shape(Name name, const ArrayView& x, py::handle mask_shape) {
   if (mask_shape.is_none()) return;
@@ -57,9 +33,29 @@ void require_mask_shape(Name name, const ArrayView& x, py::handle mask_shape) {
                        shape_text(x.shape, x.rank));
 }
 
+// Elements are its rows: a part of them begins at an element's own word.
+void call_by_rows(Execution& execution, const Dropout& arguments) {
+  const RowShape element{1, bytes_of(arguments.dtype), 0};
+  execution.ring()->run_rows(
+      arguments.count, {element.read(arguments.x, 1), element.written(arguments.y, 1)},
+      [&](std::int64_t first, std::int64_t elements, char* const* device, void* stream) {
+    Dropout part = arguments;
+    part.count = elements;
+    part.draw.first_index += static_cast<std::uint64_t>(first);
+    part.x = device[0];
+    part.y = device[1];
+    part.stream = stream;
+    execution.launch(&OpTable::dropout, part);
+  });
+}
+
 // Axes of an array of `rank` axes along which one draw serves all: an integer or a tuple.
 AxisSet require_shared_axes(const char* function, py::handle object, int rank) {
   const Name name{function, "shared_axes"};
+  if (rank > max_rank) {  // of a mask that no array has
+    fail_value({function, "shape"}, "must have at most " + std::to_string(max_rank) +
+                                        " axes, got " + std::to_string(rank));
+  }
   AxisSet axes;
   const auto add = [&](py::handle item) {
     const int axis = require_axis(name, item, rank);

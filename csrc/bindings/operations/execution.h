@@ -53,6 +53,13 @@ class Execution {
     (backend_.table->*operation)(arguments);
   }
 
+  // A kernel as part of a longer work, which runs without the GIL.
+  template <class Arguments>
+  void launch(void (*OpTable::*operation)(const Arguments&), const Arguments& arguments) const {
+    const cpu::DefaultFloatEnvironment environment;
+    (backend_.table->*operation)(arguments);
+  }
+
  private:
   const Backend& backend_;
   int device_ = -1;

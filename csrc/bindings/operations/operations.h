@@ -5,12 +5,11 @@
 
 namespace normdrop {
 
-void bind_layer_norm(py::module_& module);
-void bind_batch_norm(py::module_& module);
+// All described operations (run.h), and what is told of them.
+void bind_operations(py::module_& module);
+
+// What has bindings of its own.
 void bind_running_stats(py::module_& module);
 void bind_dropout(py::module_& module);
-
-// An instance of the named result type of normdrop.results.
-void require_named_tuple(Name name, py::handle object, const char* type);
 
 }  // namespace normdrop

@@ -37,6 +37,13 @@ NORMDROP_INLINE double_double divide(double_double a, double b) {
   return quick_two_sum(quotient, (__builtin_fma(-quotient, b, a.high) + a.low) / b);
 }
 
+NORMDROP_INLINE bool is_finite(double value) { return value * 0.0 == 0.0; }
+
+NORMDROP_INLINE bool within(double value, double low, double high) {
+  const double magnitude = value < 0.0 ? -value : value;
+  return magnitude >= low && magnitude <= high;
+}
+
 // sum - quotient * count for quotient = sum / count, without a rounding: by halves of 26 bits where
 // there is no fma, so that a loop over it stays one of vectors.
 NORMDROP_INLINE double remainder_of(double sum, double quotient, double count) {

@@ -6,6 +6,7 @@
 // come near the ends of float's range is left to the passes in double.
 #pragma once
 
+#include "cpu/arithmetic/gradients.h"
 #include "cpu/arithmetic/moments.h"
 #include "cpu/simd/simd_float.h"
 
@@ -47,8 +48,8 @@ NORMDROP_INLINE FloatStats float_stats(double mean, double inv_std) {
   return {centre, static_cast<float>(inv_std), static_cast<float>(-rest * inv_std), true};
 }
 
-// grad_x = g * slope_g + (x - centre) * slope_x + shift, for g the gradient of x^ (or of y, with
-// the weight in `factor`).
+// grad_x = g * slope_g + (x - centre) * slope_x + shift, for g the gradient of x_hat; or of y, with
+// the weight in `factor`, or apart from it where the means are of weight * g.
 struct FloatSlopes {
   float slope_g;
   float slope_x;
@@ -57,12 +58,13 @@ struct FloatSlopes {
 };
 
 NORMDROP_INLINE FloatSlopes float_slopes(const FloatStats& stats, double inv_std, double factor,
-                                         double mean_g, double mean_gx) {
+                                         double mean_g, double mean_gx, double weight = 1.0) {
+  const double slope_g = factor * weight;
   const double slope_x = -factor * mean_gx * inv_std;
   const double shift = -factor * (mean_g + mean_gx * static_cast<double>(stats.offset));
-  const bool usable = stats.usable && (factor == 0.0 || within(factor, 0x1p-40, 0x1p+40)) &&
+  const bool usable = stats.usable && (slope_g == 0.0 || within(slope_g, 0x1p-40, 0x1p+40)) &&
                       within(slope_x, 0.0, 0x1p+60) && within(shift, 0.0, 0x1p+60);
-  return {static_cast<float>(factor), static_cast<float>(slope_x), static_cast<float>(shift),
+  return {static_cast<float>(slope_g), static_cast<float>(slope_x), static_cast<float>(shift),
           usable};
 }
 
@@ -137,23 +139,24 @@ NORMDROP_INLINE bool are_plain_weights(const float* weight, std::int64_t length)
 }
 
 // Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.
+// Without a mean (`centred` false) there is no sum of g, and x itself takes the place of x - centre.
 class FloatSums {
  public:
-  template <bool has_weight, class T, class Length>
+  template <bool has_weight, bool centred = true, class T, class Length>
   NORMDROP_LAMBDA_INLINE void add_run(const T* x, const T* grad, const float* weight, Length run,
                                       const FloatStats& stats) {
     if constexpr (Length::is_short) {
       make_room((Length::packs + 1) / 2);
       for_each_pack(run, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-        add_term<has_weight>(x, grad, weight, i, extent, i / pack_size % 2, stats);
+        add_term<has_weight, centred>(x, grad, weight, i, extent, i / pack_size % 2, stats);
       });
     } else {
       constexpr std::int64_t block = terms_in_float * 2 * pack_size;
       for (std::int64_t begin = 0; begin < run.length; begin += block) {
         const std::int64_t count = run.length - begin < block ? run.length - begin : block;
         make_room((count + 2 * pack_size - 1) / (2 * pack_size));
-        add_block<has_weight>(x + begin, grad + begin, has_weight ? weight + begin : nullptr, count,
-                              stats);
+        add_block<has_weight, centred>(x + begin, grad + begin,
+                                       has_weight ? weight + begin : nullptr, count, stats);
       }
     }
   }
@@ -171,28 +174,33 @@ class FloatSums {
     terms_ += terms;
   }
 
-  template <bool has_weight, class T, class Extent>
+  template <bool has_weight, bool centred, class T, class Extent>
   NORMDROP_LAMBDA_INLINE void add_term(const T* x, const T* grad, const float* weight,
                                        std::int64_t i, Extent extent, std::int64_t which,
                                        const FloatStats& stats) {
     float_pack value = load_float(grad + i, extent);
     if constexpr (has_weight) value = value * load_float(weight + i, extent);
-    const float_pack near = load_float(x + i, extent) - splat_float(stats.centre);
-    const float_pack xh = multiply_add(near, splat_float(stats.inv_std), splat_float(stats.offset));
-    sum_g_[which] = sum_g_[which] + value;
-    sum_gx_[which] = multiply_add(value, xh, sum_gx_[which]);
+    float_pack x_hat = load_float(x + i, extent);
+    if constexpr (centred) {
+      const float_pack near = x_hat - splat_float(stats.centre);
+      x_hat = x_hat_of(near, splat_float(stats.inv_std), splat_float(stats.offset));
+      sum_g_[which] = sum_g_[which] + value;
+    } else {
+      x_hat = x_hat * splat_float(stats.inv_std);
+    }
+    sum_gx_[which] = multiply_add(value, x_hat, sum_gx_[which]);
   }
 
-  template <bool has_weight, class T>
+  template <bool has_weight, bool centred, class T>
   NORMDROP_LAMBDA_INLINE void add_block(const T* x, const T* grad, const float* weight,
                                         std::int64_t count, const FloatStats& stats) {
     std::int64_t i = 0;
     for (; i + 2 * pack_size <= count; i += 2 * pack_size) {
-      add_term<has_weight>(x, grad, weight, i, full_pack{}, 0, stats);
-      add_term<has_weight>(x, grad, weight, i + pack_size, full_pack{}, 1, stats);
+      add_term<has_weight, centred>(x, grad, weight, i, full_pack{}, 0, stats);
+      add_term<has_weight, centred>(x, grad, weight, i + pack_size, full_pack{}, 1, stats);
     }
     for_each_pack(count - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
-      add_term<has_weight>(x, grad, weight, i + k, extent, 0, stats);
+      add_term<has_weight, centred>(x, grad, weight, i + k, extent, 0, stats);
     });
   }
 

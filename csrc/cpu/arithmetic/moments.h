@@ -1,40 +1,26 @@
 // Mean and sum of squared deviations of runs of elements, to about 2^-50 relative to the standard
-// deviation (not to the mean), and what a normalising pass needs of them.
+// deviation (not to the mean).
 //
-// float32, float16, bfloat16: doubles hold every element and difference; deviations are taken from a centre (one of the
-//   first elements) in one pass, and the centre's distance from the mean is taken out.
+// float32, float16, bfloat16: doubles hold every element and difference; deviations are taken from
+//   a centre (one of the first elements) in one pass, and the centre's distance from the mean is
+//   taken out.
 // float64: the mean is summed in double-double, then a second pass takes the deviations.
 // A run longer than a chunk is cut by its shape; chunks are merged in order.
 #pragma once
 
-#include "cpu/arithmetic/double_double.h"
-#include "cpu/parallel.h"
-#include "cpu/simd/simd_half.h"
-#include "cpu/tuning.h"
+#include "cpu/arithmetic/squares.h"
 
 namespace normdrop::NORMDROP_ISA {
 
 struct Moments {
+  static constexpr bool centred = true;
   double count;
   double_double mean;
   double sum_of_squares;  // of the deviations from the mean
-};
 
-// `runs` runs of `length` neighbouring elements, `stride` elements apart.
-template <class T>
-struct Runs {
-  const T* x;
-  std::int64_t runs;
-  std::int64_t length;
-  std::int64_t stride;
-  double scale = 1.0;  // a power of two, for values whose squares leave the range of a double
+  template <bool scaled, class T>
+  static Moments part(const Runs<T>& chunk);
 };
-
-template <bool scaled>
-NORMDROP_INLINE pack rescale(pack value, double scale) {
-  if constexpr (scaled) return value * splat(scale);
-  return value;
-}
 
 // The median of the first three elements: cheap, and one outlier cannot move it. See deviation_sums
 // for the rows that begin with more of them.
@@ -145,65 +131,16 @@ NORMDROP_INLINE Moments chunk_moments(const Runs<double>& in) {
   const double_double mean = divide(sum_of_lanes(sums), count);
   const pack mean_high = splat(mean.high);
   const pack mean_low = splat(mean.low);
-  // Equal squares round alike and would drift: every few of them go to sums that keep their errors.
-  exact_sums squares{splat(0.0), splat(0.0)};
   const auto deviation = [&](const double* x, auto extent) NORMDROP_LAMBDA_INLINE {
     const pack value = rescale<scaled>(load(x, extent), in.scale);
     return keep(subtract_by_fma(value - mean_high, mean_low), extent);
   };
-  for (std::int64_t r = 0; r < in.runs; ++r) {
-    const double* x = in.x + r * in.stride;
-    std::int64_t i = 0;
-    for (; i + 4 * pack_size <= in.length; i += 4 * pack_size) {
-      pack sum = splat(0.0);
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        const pack d = deviation(x + i + k * pack_size, full_pack{});
-        sum = k == 0 ? d * d : multiply_add(d, d, sum);
-      }
-      squares = add(squares, sum);
-    }
-    for_each_pack(in.length - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
-      const pack d = deviation(x + i + k, extent);
-      squares = add(squares, d * d);
-    });
-  }
-  return {count, mean, total_of(squares)};
+  return {count, mean, sum_of_squares_of(in, deviation)};
 }
 
-// How runs are cut into chunks: by their shape alone.
-struct ChunkPlan {
-  std::int64_t runs_per_chunk;
-  std::int64_t length_per_chunk;
-  std::int64_t chunks_per_run;  // above 1 only where a chunk is part of one run
-  std::int64_t chunks;
-};
-
-template <class T>
-inline constexpr std::int64_t chunk_elements =
-    cpu::tuning::chunk_bytes / static_cast<std::int64_t>(sizeof(T));
-
-template <class T>
-NORMDROP_INLINE ChunkPlan plan_chunks(std::int64_t runs, std::int64_t length) {
-  constexpr std::int64_t chunk = chunk_elements<T>;
-  if (length > chunk) {
-    const std::int64_t per_run = (length + chunk - 1) / chunk;
-    return {1, chunk, per_run, runs * per_run};
-  }
-  const std::int64_t runs_per_chunk = chunk / (length > 0 ? length : 1);
-  return {runs_per_chunk, length, 1, (runs + runs_per_chunk - 1) / runs_per_chunk};
-}
-
-template <class T>
-NORMDROP_INLINE Runs<T> chunk_of(const Runs<T>& in, const ChunkPlan& plan, std::int64_t chunk) {
-  Runs<T> part = in;
-  const std::int64_t run = chunk / plan.chunks_per_run * plan.runs_per_chunk;
-  const std::int64_t begin = chunk % plan.chunks_per_run * plan.length_per_chunk;
-  part.x = in.x + run * in.stride + begin;
-  part.runs = in.runs - run < plan.runs_per_chunk ? in.runs - run : plan.runs_per_chunk;
-  part.length =
-      in.length - begin < plan.length_per_chunk ? in.length - begin : plan.length_per_chunk;
-  return part;
+template <bool scaled, class T>
+NORMDROP_LAMBDA_INLINE inline Moments Moments::part(const Runs<T>& chunk) {
+  return chunk_moments<scaled>(chunk);
 }
 
 // Moments of all chunks together, in order; every term of the second sum is positive.
@@ -224,72 +161,13 @@ static inline Moments merge(const Moments* chunk, std::int64_t chunks, std::int6
   return {count, mean, squares.high};
 }
 
-template <bool scaled, class T>
-static Moments run_moments(const Runs<T>& in) {
-  if (in.runs == 1 && in.length <= chunk_elements<T>) return chunk_moments<scaled>(in);
-  const ChunkPlan plan = plan_chunks<T>(in.runs, in.length);
-  if (plan.chunks == 1) return chunk_moments<scaled>(in);
-  Scratch<Moments> chunk(plan.chunks);
-  for (std::int64_t c = 0; c < plan.chunks; ++c) {
-    chunk[c] = chunk_moments<scaled>(chunk_of(in, plan, c));
-  }
-  return merge(chunk.data(), plan.chunks);
-}
-
-NORMDROP_INLINE bool is_finite(double value) { return value * 0.0 == 0.0; }
-
-NORMDROP_INLINE bool within(double value, double low, double high) {
-  const double magnitude = value < 0.0 ? -value : value;
-  return magnitude >= low && magnitude <= high;
-}
-
-// What a normalising pass needs: the mean and 1 / sqrt(var + eps), each as a sum of two doubles,
-// of the elements times `scale`.
-struct Normaliser {
-  double_double mean;
-  double_double inv_std;
-  double var;
-  double scale;
-};
-
-// 1 / sqrt(v), with one Newton step for the part that a double cannot hold.
-NORMDROP_INLINE double_double inverse_sqrt(double_double v) {
-  const double guess = 1.0 / __builtin_sqrt(v.high);
-  const double square = v.high * guess;
-  const double residual = __builtin_fma(-square, guess, 1.0) -
-                          (__builtin_fma(v.high, guess, -square) + v.low * guess) * guess;
-  const double correction = 0.5 * guess * residual;
-  return {guess, correction * 0.0 == 0.0 ? correction : 0.0};
+NORMDROP_INLINE bool is_finite(const Moments& moments) {
+  return is_finite(moments.sum_of_squares) && is_finite(moments.mean.high);
 }
 
 NORMDROP_INLINE Normaliser normaliser(const Moments& moments, double eps, double scale) {
-  const double scaled_eps = eps * scale * scale;
-  const double_double var = divide({moments.sum_of_squares, 0.0}, moments.count);
-  if (var.high == 0.0 || !is_finite(scaled_eps)) {
-    // A constant run, whose x - mean is exactly 0 and must stay 0 with eps = 0 too; or an eps
-    // beside which the variance is nothing.
-    const double_double inv_std = eps > 0.0 ? inverse_sqrt({eps, 0.0}) : double_double{0.0, 0.0};
-    return {moments.mean, {inv_std.high / scale, inv_std.low / scale}, var.high, scale};
-  }
-  const double_double sum = two_sum(var.high, scaled_eps);
-  return {moments.mean, inverse_sqrt({sum.high, sum.low + var.low}), var.high, scale};
+  return normaliser(moments.mean, moments.sum_of_squares, moments.count, eps, scale);
 }
-
-// Statistics as the caller sees them: of the unscaled elements.
-NORMDROP_INLINE double reported_mean(const Normaliser& n) {
-  return (n.mean.high + n.mean.low) / n.scale;
-}
-NORMDROP_INLINE double reported_var(const Normaliser& n) { return n.var / n.scale / n.scale; }
-NORMDROP_INLINE double reported_inv_std(const Normaliser& n) {
-  if (n.inv_std.high == 0.0 && n.var == 0.0) return __builtin_inf();
-  return (n.inv_std.high + n.inv_std.low) * n.scale;
-}
-
-// Squares of doubles beyond about 1e150 overflow and below 1e-150 vanish. Such runs are done
-// again, times one of two powers of two that together cover the whole range.
-inline constexpr double shrink = 0x1p-700;
-inline constexpr double grow = 0x1p+700;
-inline constexpr double smallest_safe_variance = 0x1p-800;
 
 // Mean of a run whose elements are not all finite: what a plain sum gives.
 template <class T>
@@ -304,26 +182,9 @@ static double plain_mean(const Runs<T>& in) {
 }
 
 template <class T>
-static Normaliser finish(const Moments& moments, const Runs<T>& in, double eps) {
-  const bool finite = is_finite(moments.sum_of_squares) && is_finite(moments.mean.high);
-  const Normaliser plain = normaliser(moments, eps, 1.0);
-  if (finite && (is_narrow<T> || plain.var >= smallest_safe_variance)) return plain;
-  Runs<T> scaled_runs = in;
-  if constexpr (sizeof(T) == 8) {
-    scaled_runs.scale = finite ? grow : shrink;
-    const Moments again = run_moments<true>(scaled_runs);
-    if (is_finite(again.sum_of_squares) && is_finite(again.mean.high)) {
-      return normaliser(again, eps, scaled_runs.scale);
-    }
-    if (finite) return plain;  // a constant too large to grow
-  }
+static Normaliser spoilt_normaliser(const Moments&, const Runs<T>& in) {
   const double nan = __builtin_nan("");
-  return {{plain_mean(scaled_runs), 0.0}, {nan, 0.0}, nan, scaled_runs.scale};
-}
-
-template <class T>
-static Normaliser normaliser_of(const Runs<T>& in, double eps) {
-  return finish(run_moments<false>(in), in, eps);
+  return {{plain_mean(in), 0.0}, {nan, 0.0}, nan, in.scale};
 }
 
 }  // namespace normdrop::NORMDROP_ISA

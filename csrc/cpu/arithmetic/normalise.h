@@ -118,8 +118,9 @@ NORMDROP_INLINE SingleNormaliser single_normaliser(double_double mean, double in
   return single_normaliser(MeanParts{mean.high, mean.low, 0.0}, inv_std);
 }
 
-// x^ = (x - centre) * inv_std + offset as a sum of two floats; y with one closing multiply-add.
-template <class T, class Length>
+// x_hat = (x - centre) * inv_std + offset as a sum of two floats; y with one closing multiply-add.
+// Where the statistic is not centred, centre and offset are 0.
+template <bool centred, class T, class Length>
 NORMDROP_INLINE void normalise_run_in_single(const T* x, T* y, Length length,
                                              const SingleNormaliser& n, const float* weight,
                                              const float* bias, Writing how) {
@@ -132,10 +133,11 @@ NORMDROP_INLINE void normalise_run_in_single(const T* x, T* y, Length length,
   for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
     for_each_pack_ahead(how.head, length, load,
                         [&](std::int64_t i, auto extent, float_pack value) NORMDROP_LAMBDA_INLINE {
-      const float_pack near = value + minus_centre;
+      const float_pack near = centred ? value + minus_centre : value;
       const float_pack high = near * high_factor;
       const float_pack error = multiply_subtract(near, high_factor, high);
-      const float_pack low = error + multiply_add(near, low_factor, offset);
+      const float_pack low = centred ? error + multiply_add(near, low_factor, offset)
+                                     : multiply_add(near, low_factor, error);
       const float_pack weights = w.is ? load_float(weight + i, extent) : float_pack{};
       float_pack shift = b.is ? load_float(bias + i, extent) : float_pack{};
       if constexpr (w.is && b.is) shift = multiply_add(low, weights, shift);
@@ -146,13 +148,13 @@ NORMDROP_INLINE void normalise_run_in_single(const T* x, T* y, Length length,
   });
 }
 
-template <class T>
+template <bool centred, class T>
 NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
                                    const wide<T>* weight, const wide<T>* bias, Writing how) {
   if constexpr (suits_single<T>) {
     const SingleNormaliser single = single_normaliser(n.mean, n.inv_std.high);
     if (single.usable) {
-      return normalise_run_in_single(x, y, any_length{length}, single, weight, bias, how);
+      return normalise_run_in_single<centred>(x, y, any_length{length}, single, weight, bias, how);
     }
   }
   if (n.scale == 1.0) {

@@ -1,232 +1,69 @@
-// Reductions down the columns of a (rows, columns) block, and the pass that normalises columns.
-//
-// Rows are read in order and column accumulators stay in L1: a block of rows is one sequential
-// read. float32 takes one pass from a centre per column (the mean of the first rows), float64
-// two per chunk of rows; see moments.h for why. A column's moments depend on the rows alone.
+// Sets that are columns of rows of channels (channels-last, 2-D), with a weight and a bias for each
+// column: reductions over fixed slots of rows, merged in order, then a pass over the rows.
 #pragma once
 
-#include "cpu/arithmetic/normalise.h"
+#include "cpu/arithmetic/mean_and_variance.h"
+#include "cpu/engines/channel_lines.h"
+#include "cpu/engines/column_normalisers.h"
+#include "cpu/engines/parameters.h"
+#include "cpu/engines/slots.h"
 
 namespace normdrop::NORMDROP_ISA {
 
-template <class T>
-struct Block {
-  const T* x;
-  std::int64_t rows;
-  std::int64_t columns;
-  std::int64_t row_stride;
-};
-
-// float32: each column's centre, from its first rows: the median of the means of every third row,
-// which one outlier cannot move. With at least 1 row in 4096 it lies within about 110 standard
-// deviations of the column's mean, which costs at most 14 of 53 bits.
-template <class T>
-static inline void column_centres(const Block<T>& block, double* centre) {
-  const Block<T> in = block;
-  const std::int64_t width = padded(in.columns);
-  std::int64_t rows = in.rows / 4096 > 64 ? in.rows / 4096 : 64;
-  rows = rows < in.rows ? rows : in.rows;
-  const std::int64_t parts_of_sample = rows < 3 ? 1 : 3;
-  Scratch<double> sums(3 * width);
-  for (std::int64_t j = 0; j < 3 * width; ++j) sums[j] = 0.0;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const T* x = in.x + r * in.row_stride;
-    double* sum = sums.data() + r % parts_of_sample * width;
-    for_each_pack(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      store(sum + j, load(sum + j) + load(x + j, extent));
-    });
-  }
-  for (std::int64_t j = 0; j < in.columns; ++j) {
-    double mean[3];
-    for (std::int64_t k = 0; k < 3; ++k) {
-      const std::int64_t part = k % parts_of_sample;
-      const std::int64_t count = (rows - part + parts_of_sample - 1) / parts_of_sample;
-      mean[k] = sums[part * width + j] / static_cast<double>(count);
-    }
-    const double low = mean[0] < mean[1] ? mean[0] : mean[1];
-    const double high = mean[0] < mean[1] ? mean[1] : mean[0];
-    const double median = mean[2] < low ? low : (mean[2] > high ? high : mean[2]);
-    centre[j] = static_cast<float>(median);  // deviations from few digits are exact
-  }
-  for (std::int64_t j = in.columns; j < width; ++j) centre[j] = 0.0;
-}
-
-// Adds K rows to the columns' sums of deviations and of their squares.
-template <int K, class T>
-NORMDROP_INLINE void add_deviations(const T* x, std::int64_t row_stride, std::int64_t columns,
-                                    const double* centre, double* total, double* square) {
-  for_each_pack(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-    const pack centres = load(centre + j);
-    pack totals = load(total + j);
-    pack squares = load(square + j);
-#pragma GCC unroll 8
-    for (int k = 0; k < K; ++k) {
-      const pack d = load(x + k * row_stride + j, extent) - centres;
-      totals = add_by_fma(d, totals);
-      squares = multiply_add(d, d, squares);
-    }
-    store(total + j, totals);
-    store(square + j, squares);
+// Calls body(slot, begin, count) for every slot of rows and every tile of columns.
+template <class Body>
+void for_each_slot_tile(const Slots& slots, std::int64_t columns, Body&& body) {
+  const std::int64_t width = cpu::tuning::column_tile;
+  const std::int64_t tiles = (columns + width - 1) / width;
+  parallel_for(slots.count * tiles, slots.rows * (columns < width ? columns : width),
+               [&](std::int64_t task) {
+    const std::int64_t begin = task % tiles * width;
+    body(task / tiles, begin, columns - begin < width ? columns - begin : width);
   });
 }
 
-// total and square hold padded(columns) doubles each. Blocks of 64 rows are summed apart and then
-// added, the totals with their rounding errors: a long column does not lose digits.
 template <class T>
-static inline void column_deviations(const Block<T>& block, const double* centre, double* total,
-                                     double* square) {
-  constexpr std::int64_t rows_of_block = 64;
-  const Block<T> in = block;
-  const std::int64_t width = padded(in.columns);
-  Scratch<double> scratch(3 * width);
-  double* block_total = scratch.data();
-  double* block_square = block_total + width;
-  double* error = block_total + 2 * width;
-  for (std::int64_t j = 0; j < width; ++j) total[j] = square[j] = error[j] = 0.0;
-  for (std::int64_t first = 0; first < in.rows; first += rows_of_block) {
-    const std::int64_t end = in.rows - first < rows_of_block ? in.rows : first + rows_of_block;
-    for (std::int64_t j = 0; j < 2 * width; ++j) block_total[j] = 0.0;
-    const T* x = in.x + first * in.row_stride;
-    std::int64_t r = first;
-    for (; r + 8 <= end; r += 8, x += 8 * in.row_stride) {
-      add_deviations<8>(x, in.row_stride, in.columns, centre, block_total, block_square);
-    }
-    for (; r < end; ++r, x += in.row_stride) {
-      add_deviations<1>(x, in.row_stride, in.columns, centre, block_total, block_square);
-    }
-    for (std::int64_t j = 0; j < width; j += pack_size) {
-      const exact_sums sums =
-          add(exact_sums{load(total + j), load(error + j)}, load(block_total + j));
-      store(total + j, sums.sum);
-      store(error + j, sums.error);
-      store(square + j, load(square + j) + load(block_square + j));
-    }
-  }
-  for (std::int64_t j = 0; j < width; ++j) total[j] += error[j];
+Block<T> rows_of_slot(const Block<T>& in, const Slots& slots, std::int64_t slot, std::int64_t begin,
+                      std::int64_t columns) {
+  const std::int64_t first = slots.begin(slot);
+  return {in.x + first * in.row_stride + begin, slots.end(slot, in.rows) - first, columns,
+          in.row_stride};
 }
 
+// The moments of every column. Not float64: all slots share one centre per column, so that their
+// sums simply add.
 template <class T>
-static inline void column_moments(const Block<T>& in, double* scratch, Moments* out) {
+void column_moments_in_slots(const Block<T>& in, Moments* moments) {
+  const Slots slots = plan_slots(in.rows, in.columns);
   const std::int64_t width = padded(in.columns);
-  column_centres(in, scratch);
-  column_deviations(in, scratch, scratch + width, scratch + 2 * width);
-  const double count = static_cast<double>(in.rows);
-  for (std::int64_t j = 0; j < in.columns; ++j) {
-    out[j] = moments_about(scratch[j], scratch[width + j], scratch[2 * width + j], count);
-  }
-}
-
-// scratch: four rows of padded(columns). A column's sums run down all rows in one lane, so both
-// are compensated.
-static inline void column_moments_of_chunk(const Block<double>& block, double* scratch,
-                                           Moments* out) {
-  const Block<double> in = block;
-  const std::int64_t width = padded(in.columns);
-  double* sum = scratch;
-  double* error = scratch + width;
-  double* square = scratch + 2 * width;
-  double* square_error = scratch + 3 * width;
-  const auto add_to = [](double* high, double* low, std::int64_t j, pack value)
-                          NORMDROP_LAMBDA_INLINE {
-    const exact_sums sums = add(exact_sums{load(high + j), load(low + j)}, value);
-    store(high + j, sums.sum);
-    store(low + j, sums.error);
-  };
-  for (std::int64_t j = 0; j < 4 * width; ++j) scratch[j] = 0.0;
-  for (std::int64_t r = 0; r < in.rows; ++r) {
-    const double* x = in.x + r * in.row_stride;
-    for_each_pack(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      add_to(sum, error, j, load(x + j, extent));
-    });
-  }
-  const double count = static_cast<double>(in.rows);
-  for (std::int64_t j = 0; j < in.columns; ++j) {
-    const double_double mean = divide(quick_two_sum(sum[j], error[j]), count);
-    sum[j] = mean.high;
-    error[j] = mean.low;
-  }
-  for (std::int64_t r = 0; r < in.rows; ++r) {
-    const double* x = in.x + r * in.row_stride;
-    for_each_pack(in.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-      const pack d = (load(x + j, extent) - load(sum + j)) - load(error + j);
-      add_to(square, square_error, j, d * d);
-    });
-  }
-  for (std::int64_t j = 0; j < in.columns; ++j) {
-    out[j] = {count, {sum[j], error[j]}, square[j] + square_error[j]};
-  }
-}
-
-static inline void column_moments(const Block<double>& in, double* scratch, Moments* out) {
-  const std::int64_t bytes_per_row = in.columns * static_cast<std::int64_t>(sizeof(double));
-  std::int64_t rows = cpu::tuning::column_chunk_bytes / bytes_per_row;
-  rows = rows < 16 ? 16 : rows;
-  const std::int64_t chunks = (in.rows + rows - 1) / rows;
-  if (chunks <= 1) return column_moments_of_chunk(in, scratch, out);
-  Scratch<Moments> chunk(chunks * in.columns);
-  for (std::int64_t c = 0; c < chunks; ++c) {
-    Block<double> part = in;
-    part.x += c * rows * in.row_stride;
-    part.rows = in.rows - c * rows < rows ? in.rows - c * rows : rows;
-    column_moments_of_chunk(part, scratch, &chunk[c * in.columns]);
-  }
-  for (std::int64_t j = 0; j < in.columns; ++j) out[j] = merge(&chunk[j], chunks, in.columns);
-}
-
-NORMDROP_INLINE std::int64_t column_scratch_size(std::int64_t columns) {
-  return 4 * padded(columns);
-}
-
-// The normalisers of a block's columns as arrays, for the pass that writes them.
-class ColumnNormalisers {
- public:
-  explicit ColumnNormalisers(std::int64_t columns)
-      : width_(padded(columns)), values_(5 * padded(columns)) {
-    for (std::int64_t j = 0; j < 5 * width_; ++j) values_[j] = 0.0;
-  }
-  template <class T>
-  void set(std::int64_t j, const Normaliser& n) {
-    values_[j] = -n.mean.high;
-    values_[width_ + j] = is_narrow<T> ? -n.mean.low * n.inv_std.high : -n.mean.low;
-    values_[2 * width_ + j] = n.inv_std.high;
-    values_[3 * width_ + j] = n.inv_std.low;
-    values_[4 * width_ + j] = n.scale;
-    scaled_ = scaled_ || n.scale != 1.0;
-  }
-  bool scaled() const { return scaled_; }
-
-  // Where the columns' values are, for a loop to keep in registers.
-  struct Arrays {
-    const double* values;
-    std::int64_t width;
-    NORMDROP_LAMBDA_INLINE NormaliserPacks packs(std::int64_t j) const {
-      const double* v = values + j;
-      return {load(v), load(v + width), load(v + 2 * width), load(v + 3 * width)};
-    }
-    NORMDROP_LAMBDA_INLINE pack scales(std::int64_t j) const {
-      return load(values + 4 * width + j);
-    }
-  };
-  Arrays arrays(std::int64_t begin = 0) const { return {values_.data() + begin, width_}; }
-
- private:
-  std::int64_t width_;
-  Scratch<double> values_;
-  bool scaled_ = false;
-};
-
-// weight_at(j, extent) and bias_at(j, extent) give the parameters of the columns from j on; for
-// `finite` see normalise.
-template <bool scaled, bool finite, class T, class WeightAt, class BiasAt>
-NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
-                                       const ColumnNormalisers::Arrays& n, WeightAt&& weight_at,
-                                       BiasAt&& bias_at) {
-  for_each_pack(columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
-    pack value = load(x + j, extent);
-    if constexpr (scaled) value = value * n.scales(j);
-    const normalised high_low = normalise<T, finite>(value, n.packs(j));
-    store(y + j, affine<T, true, true>(high_low, weight_at(j, extent), bias_at(j, extent)), extent);
+  Scratch<double> centre(width);
+  Scratch<double> partial((slots.count + 1) * 2 * width);
+  column_centres(in, centre.data());
+  for_each_slot_tile(slots, in.columns,
+                     [&](std::int64_t slot, std::int64_t begin, std::int64_t count) {
+    double* total = &partial[slot * 2 * width] + begin;
+    column_deviations(rows_of_slot(in, slots, slot, begin, count), &centre[begin], total,
+                      total + width);
   });
+  double* total = &partial[slots.count * 2 * width];
+  merge_slots<T>(partial.data(), slots.count, 2 * width, 2 * width, total);
+  const double rows = static_cast<double>(in.rows);
+  for (std::int64_t c = 0; c < in.columns; ++c) {
+    moments[c] = moments_about(centre[c], total[c], total[width + c], rows);
+  }
+}
+
+static inline void column_moments_in_slots(const Block<double>& in, Moments* moments) {
+  const Slots slots = plan_slots(in.rows, in.columns);
+  Scratch<Moments> partial(slots.count * in.columns);
+  for_each_slot_tile(slots, in.columns,
+                     [&](std::int64_t slot, std::int64_t begin, std::int64_t count) {
+    Scratch<double> scratch(column_scratch_size(count));
+    column_moments(rows_of_slot(in, slots, slot, begin, count), scratch.data(),
+                   &partial[slot * in.columns + begin]);
+  });
+  parallel_for(in.columns, slots.count * cpu::tuning::elements_per_merged_moment,
+               [&](std::int64_t c) { moments[c] = merge(&partial[c], slots.count, in.columns); });
 }
 
 // Calls body(row, begin, count) for every row and every tile of its columns, so that what belongs
@@ -235,7 +72,7 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
 template <class Body>
 NORMDROP_INLINE void for_each_row_tile(std::int64_t rows, std::int64_t columns, Body&& body) {
   constexpr std::int64_t tile = cpu::tuning::column_tile;
-  constexpr std::int64_t block_elements = 16384;
+  constexpr std::int64_t block_elements = cpu::tuning::row_block_elements;
   const std::int64_t per_block = columns < block_elements ? block_elements / columns : 1;
   const std::int64_t blocks = (rows + per_block - 1) / per_block;
   parallel_for(blocks, per_block * columns, [&](std::int64_t block) {
@@ -248,14 +85,57 @@ NORMDROP_INLINE void for_each_row_tile(std::int64_t rows, std::int64_t columns, 
   });
 }
 
-template <bool finite = true, class T, class WeightAt, class BiasAt>
-NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
-                                       const ColumnNormalisers& n, std::int64_t begin,
-                                       WeightAt&& weight_at, BiasAt&& bias_at) {
-  if (n.scaled()) {
-    normalise_columns<true, finite>(x, y, columns, n.arrays(begin), weight_at, bias_at);
+// Where the rows of a block are written, and with what.
+template <class T>
+struct ColumnOutput {
+  T* y;
+  std::int64_t row_stride;
+  const wide<T>* weight;  // (columns,) or null
+  const wide<T>* bias;    // (columns,) or null
+};
+
+// A parameter of the columns from `begin` on as packs; absent ones are 1 and 0.
+template <class T>
+struct ColumnParameter {
+  const T* values;
+  double otherwise;
+  std::int64_t begin;
+  template <class Extent>
+  NORMDROP_LAMBDA_INLINE pack operator()(std::int64_t j, Extent extent) const {
+    return values ? load(values + begin + j, extent) : splat(otherwise);
+  }
+};
+
+// Normalises all rows; column c takes normaliser_at(c). For `finite` see on_line and normalise.
+template <bool finite, class T, class NormaliserAt>
+void write_columns(const Block<T>& block, const ColumnOutput<T>& output,
+                   NormaliserAt&& normaliser_at) {
+  const Block<T> in = block;
+  const ColumnOutput<T> out = output;
+  if constexpr (is_narrow<T>) {
+    ChannelLines lines(in.columns);
+    parallel_for(in.columns, cpu::tuning::elements_per_channel, [&](std::int64_t c) {
+      lines.set(c, normaliser_at(c), parameter<T>(out.weight, c, 1.0),
+                parameter<T>(out.bias, c, 0.0));
+    });
+    lines.close();
+    const Writing how = writing_of<T>(out.y, in.columns, out.row_stride, in.rows * in.columns);
+    for_each_row_tile(in.rows, in.columns,
+                      [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+      lines.template write<finite>(in.x + row * in.row_stride + begin,
+                                   out.y + row * out.row_stride + begin, begin, count, how);
+    });
   } else {
-    normalise_columns<false, finite>(x, y, columns, n.arrays(begin), weight_at, bias_at);
+    ColumnNormalisers normalisers(in.columns);
+    for (std::int64_t c = 0; c < in.columns; ++c) normalisers.set<T>(c, normaliser_at(c));
+    for_each_row_tile(in.rows, in.columns,
+                      [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+      const ColumnParameter<T> weight{out.weight, 1.0, begin};
+      const ColumnParameter<T> bias{out.bias, 0.0, begin};
+      normalise_columns<finite>(in.x + row * in.row_stride + begin,
+                                out.y + row * out.row_stride + begin, count, normalisers, begin,
+                                weight, bias);
+    });
   }
 }
 

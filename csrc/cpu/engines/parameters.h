@@ -14,6 +14,12 @@ static void convert_elements(const From* source, To* target, std::int64_t count)
   });
 }
 
+// A channel's parameter; `otherwise` where there is none.
+template <class T>
+NORMDROP_INLINE double parameter(const void* values, std::int64_t channel, double otherwise) {
+  return values ? static_cast<double>(static_cast<const wide<T>*>(values)[channel]) : otherwise;
+}
+
 NORMDROP_INLINE bool is_half(DType dtype) {
   return dtype == DType::float16 || dtype == DType::bfloat16;
 }

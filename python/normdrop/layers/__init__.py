@@ -8,10 +8,15 @@ arrays under the names PyTorch uses. A new layer is a subclass of :class:`Layer`
 from normdrop.layers.base import Layer
 from normdrop.layers.batch_norm import BatchNorm
 from normdrop.layers.dropout import Dropout
+from normdrop.layers.group_norm import GroupNorm
+from normdrop.layers.instance_norm import InstanceNorm
 from normdrop.layers.layer_norm import LayerNorm
 from normdrop.layers.loading import IncompatibleKeys
 from normdrop.layers.noise import AlphaDropout, GaussianDropout, UniformDropout
+from normdrop.layers.prelu import PReLU
+from normdrop.layers.rms_norm import RMSNorm
 from normdrop.layers.structured_dropout import DropPath, SpatialDropout
+from normdrop.layers.weight_norm import WeightNorm
 
 __all__ = [
     "AlphaDropout",
@@ -19,9 +24,14 @@ __all__ = [
     "DropPath",
     "Dropout",
     "GaussianDropout",
+    "GroupNorm",
     "IncompatibleKeys",
+    "InstanceNorm",
     "Layer",
     "LayerNorm",
+    "PReLU",
+    "RMSNorm",
     "SpatialDropout",
     "UniformDropout",
+    "WeightNorm",
 ]

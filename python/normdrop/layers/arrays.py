@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ Child = TypeVar("Child", bound="Layer[Any]")
 
 class NamedArrays:
     """Parameters, their gradients, buffers and the layers inside this one, by name."""
+
+    # Names under which a state may hold arrays of this layer too, and our own for them.
+    _other_names: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self._parameters: dict[str, AnyArray] = {}
@@ -112,7 +115,7 @@ class NamedArrays:
         TypeError
             A value is not a NumPy array or number, or its dtype does not fit.
         """
-        own = self._state()
+        own, state = self._state(), self._with_own_names(state)
         keys = IncompatibleKeys(
             [name for name in own if name not in state], [name for name in state if name not in own]
         )
@@ -129,6 +132,18 @@ class NamedArrays:
         for _, layer in self._walk():
             layer._forget()  # it was computed with the state that is now gone
         return keys
+
+    def _with_own_names(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Rename what goes by another library's names in a state."""
+        other = {
+            prefix + theirs: prefix + ours
+            for prefix, layer in self._walk()
+            for theirs, ours in layer._other_names.items()
+            if prefix + theirs in state and prefix + ours not in state
+        }
+        if not other:
+            return state
+        return {other.get(name, name): state[name] for name in state}
 
     def _walk(self) -> Iterator[tuple[str, NamedArrays]]:
         """Yield the layer itself and all inside it, each with what its names begin with."""

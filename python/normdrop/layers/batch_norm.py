@@ -17,6 +17,7 @@ from normdrop.functional import (
     update_running_stats,
 )
 from normdrop.layers.affine import AffineLayer
+from normdrop.layers.channels import channel_count, check_channels
 from normdrop.results import BatchStats
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -79,7 +80,7 @@ class BatchNorm(AffineLayer[SavedBatch]):
         track_running_stats: bool = True,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.num_features = _channels(num_features)
+        self.num_features = channel_count("BatchNorm", "num_features", num_features)
         self.channel_axis = integer("BatchNorm", "channel_axis", channel_axis)
         self.eps = epsilon("BatchNorm", eps)
         self.momentum = _momentum(momentum)
@@ -209,22 +210,7 @@ class BatchNorm(AffineLayer[SavedBatch]):
         return batch_norm_forward(x, channel_axis=self.channel_axis, eps=self.eps)[1]
 
     def _check_channels(self, x: AnyArray) -> None:
-        """Name the layer's argument rather than the weight; the function checks the axis."""
-        shape, axis = getattr(x, "shape", None), self.channel_axis
-        if not isinstance(shape, tuple) or not -len(shape) <= axis < len(shape):
-            return
-        if len(shape) > 1 and shape[axis] != self.num_features:
-            raise ValueError(
-                f"BatchNorm: x must have num_features = {self.num_features} channels along axis "
-                f"{axis}, got {shape[axis]} in {tuple(shape)}"
-            )
-
-
-def _channels(num_features: object) -> int:
-    count = integer("BatchNorm", "num_features", num_features)
-    if count < 0:
-        raise ValueError(f"BatchNorm: num_features must be 0 or greater, got {count}")
-    return count
+        check_channels("BatchNorm", "num_features", self.num_features, x, self.channel_axis)
 
 
 def _momentum(momentum: object) -> float | None:

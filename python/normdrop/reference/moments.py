@@ -1,4 +1,4 @@
-"""What every centred norm shares: moments over some axes, the affine map and the gradient."""
+"""What the norms share: moments over some axes, the affine map and the gradient."""
 
 from __future__ import annotations
 
@@ -50,6 +50,25 @@ def gradient_of_x(
     grad: FloatArray, x_hat: FloatArray, inv_std: FloatArray, axes: Axes
 ) -> FloatArray:
     """Gradient through a centred norm; ``grad`` is the gradient of ``x_hat``."""
-    mean_grad = mean_over(grad, axes)
-    mean_product = mean_over(grad * x_hat, axes)
+    return gradient_at_means(
+        grad, x_hat, inv_std, mean_over(grad, axes), mean_over(grad * x_hat, axes)
+    )
+
+
+def gradient_at_means(
+    grad: FloatArray,
+    x_hat: FloatArray,
+    inv_std: FloatArray,
+    mean_grad: FloatArray,
+    mean_product: FloatArray,
+) -> FloatArray:
+    """``gradient_of_x`` where the means of ``grad`` and of ``grad * x_hat`` are known."""
     return (grad - mean_grad - x_hat * mean_product) * inv_std
+
+
+def uncentred_gradient_of_x(
+    grad: FloatArray, x_hat: FloatArray, inv_std: FloatArray, axes: Axes
+) -> FloatArray:
+    """Gradient through a norm that subtracts no mean; ``grad`` is the gradient of ``x_hat``."""
+    mean_product = mean_over(grad * x_hat, axes)
+    return gradient_at_means(grad, x_hat, inv_std, np.zeros(()), mean_product)

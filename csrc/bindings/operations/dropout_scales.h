@@ -1,0 +1,16 @@
+// What a kept element of dropout is multiplied by.
+#pragma once
+
+#include <cstdint>
+
+namespace normdrop {
+
+// The two scales of a threshold: 2^32 / threshold rounded once to float32 and to float64.
+struct Scales {
+  double narrow;
+  double wide;
+};
+
+Scales scales_of(std::uint64_t threshold);
+
+}  // namespace normdrop

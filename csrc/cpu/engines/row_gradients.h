@@ -1,0 +1,276 @@
+// Gradients of whole rows: their sums, and the pass that writes.
+// x_hat = (x - mean) * inv_std is recomputed, never stored. In double for float64 and for float32
+// rows that float_backward.h does not suit.
+#pragma once
+
+#include "cpu/arithmetic/float_backward.h"
+#include "cpu/arithmetic/normalise.h"
+#include "cpu/engines/axis.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+inline constexpr std::int64_t rows_together = 4;
+
+// Backward of `K` neighbouring rows. `Worker` is that of the epilogue.
+template <class T, bool centred, class Worker>
+struct RowGradients {
+  const AxisBackward<T>& a;
+  Worker& worker;
+  std::int64_t first;
+  bool weight_is_plain = true;
+
+  RowGradients at_row(std::int64_t row) const { return {a, worker, row, weight_is_plain}; }
+  Columns all_columns() const { return {0, a.reduced}; }
+  double mean() const { return centred ? a.mean[first] : 0.0; }
+  const T* x() const { return a.x + first * a.x_outer_stride; }
+  const T* grad_output() const { return a.grad_output + first * a.grad_output_outer_stride; }
+
+  // The K rows' elements from a column on. Loops use these copies: a store could otherwise change
+  // the struct that the pointers came from, as far as the compiler knows.
+  template <int K>
+  struct RowPointers {
+    const T* x[K];
+    const T* grad_output[K];
+    T* grad_x[K];
+    RowPointers(const RowGradients& rows, std::int64_t begin) {
+      const AxisBackward<T>& a = rows.a;
+      for (int k = 0; k < K; ++k) {
+        const std::int64_t row = rows.first + k;
+        x[k] = a.x + row * a.x_outer_stride + begin;
+        grad_output[k] = a.grad_output + row * a.grad_output_outer_stride + begin;
+        grad_x[k] = a.grad_x + row * a.grad_x_outer_stride + begin;
+      }
+    }
+  };
+
+  // x_hat; 0 in lanes that hold no element.
+  template <class Extent>
+  NORMDROP_LAMBDA_INLINE static pack x_hat_in(pack x, pack mean, pack inv_std, Extent extent) {
+    if constexpr (!centred) return x * inv_std;
+    return keep(x_hat_of(x, mean, inv_std), extent);
+  }
+
+  template <bool has_weight>
+  __attribute__((always_inline)) RowSums sums_in_double(Columns columns) const {
+    const T* values = x() + columns.begin;
+    const T* grads = grad_output() + columns.begin;
+    const wide<T>* weight = has_weight ? a.weight + columns.begin : nullptr;
+    const pack means = splat(mean());
+    const pack inv_std = splat(a.inv_std[first]);
+    running_sums<T> sum_g{};
+    running_sums<T> sum_gx{};
+    for_each_pack(columns.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      pack g = load(grads + i, extent);
+      if constexpr (has_weight) g = g * load(weight + i, extent);
+      const pack x_hat = x_hat_in(load(values + i, extent), means, inv_std, extent);
+      if constexpr (centred) sum_g = add(sum_g, g);
+      sum_gx = add_product(sum_gx, g, x_hat);
+    });
+    return {total_of(sum_g), total_of(sum_gx)};
+  }
+
+  RowSums sums_in_double(Columns columns) const {
+    return a.weight != nullptr ? sums_in_double<true>(columns) : sums_in_double<false>(columns);
+  }
+
+  // Whether this row may take the passes in single precision.
+  FloatStats stats() const {
+    FloatStats stats{0.0f, 0.0f, 0.0f, false};
+    if constexpr (suits_single<T>) {
+      stats = float_stats(mean(), a.inv_std[first]);
+      stats.usable = stats.usable && (weight_is_plain ? has_ordinary_size(grad_output(), a.reduced)
+                                                      : has_ordinary_size<true>(
+                                                            grad_output(), a.reduced, a.weight));
+    }
+    return stats;
+  }
+
+  RowSums sums_in_float(Columns columns, const FloatStats& stats) const {
+    FloatSums sums;
+    if constexpr (suits_single<T>) {
+      const T* values = x() + columns.begin;
+      const T* grads = grad_output() + columns.begin;
+      const any_length length{columns.length};
+      if (a.weight != nullptr) {
+        sums.template add_run<true, centred>(values, grads, a.weight + columns.begin, length,
+                                             stats);
+      } else {
+        sums.template add_run<false, centred>(values, grads, nullptr, length, stats);
+      }
+    }
+    return sums.total();
+  }
+
+  RowSums means_of(const RowSums& sums) const {
+    const MeanFactors factors = a.mean_factors();
+    return {sums.g * factors.g, sums.gx * factors.gx};
+  }
+
+  FloatSlopes slopes(const RowSums& sums, const FloatStats& stats) const {
+    const RowSums means = means_of(sums);
+    return float_slopes(stats, a.inv_std[first], a.inv_std[first], means.g, means.gx);
+  }
+
+  // Writes columns of K rows and adds to the parameter gradients, which start at the same column
+  // (null: not wanted). sums[k] are those of whole rows. Behind grad_weight and grad_bias, as far
+  // again, float64 keeps their rounding errors.
+  template <int K, bool has_weight, bool parameters>
+  __attribute__((always_inline)) void write_in_double(Columns columns, const RowSums* sums,
+                                                      double* grad_weight,
+                                                      double* grad_bias) const {
+    const wide<T>* weight = has_weight ? a.weight + columns.begin : nullptr;
+    const RowPointers<K> rows(*this, columns.begin);
+    auto ending = worker.template columns<K>(first, columns);
+    pack mean[K];
+    pack inv_std[K];
+    pack mean_g[K];
+    pack mean_gx[K];
+    for (int k = 0; k < K; ++k) {
+      const RowSums means = means_of(sums[k]);
+      mean[k] = splat(at_row(first + k).mean());
+      inv_std[k] = splat(a.inv_std[first + k]);
+      mean_g[k] = splat(means.g);
+      mean_gx[k] = splat(means.gx);
+    }
+    const std::int64_t errors_at = parameters ? 2 * (grad_bias - grad_weight) : 0;
+    for_each_pack(columns.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const pack w = has_weight ? load(weight + i, extent) : splat(1.0);
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) {
+        const pack grad = load(rows.grad_output[k] + i, extent);
+        const pack x_hat = x_hat_in(load(rows.x[k] + i, extent), mean[k], inv_std[k], full_pack{});
+        const pack g = has_weight ? grad * w : grad;
+        const pack without_means =
+            centred ? centred_gradient(g, x_hat, mean_g[k], mean_gx[k]) : g - x_hat * mean_gx[k];
+        const pack result = without_means * inv_std[k];
+        if constexpr (parameters) add_in_memory<T>(grad_weight, errors_at, i, grad * x_hat);
+        if constexpr (parameters) add_in_memory<T>(grad_bias, errors_at, i, grad);
+        const pack gradient = ending.total(k, i, result, extent);
+        store(rows.grad_x[k] + i, gradient, extent);
+        ending.deliver(k, i, gradient, extent);
+      }
+    });
+  }
+
+  template <int K>
+  void write_in_double(Columns columns, const RowSums* sums, double* grad_weight,
+                       double* grad_bias) const {
+    for_parameters(a.weight != nullptr, grad_weight != nullptr, [&](auto weight, auto wanted) {
+      write_in_double<K, weight.is, wanted.is>(columns, sums, grad_weight, grad_bias);
+    });
+  }
+
+  // As above, in single precision; the K rows' parameter gradients are summed in float.
+  template <int K, bool has_weight, bool parameters>
+  __attribute__((always_inline)) void write_in_float(Columns columns, const FloatStats* stats,
+                                                     const FloatSlopes* slopes, double* grad_weight,
+                                                     double* grad_bias) const {
+    const float* weight = has_weight ? a.weight + columns.begin : nullptr;
+    const RowPointers<K> rows(*this, columns.begin);
+    auto ending = worker.template columns<K>(first, columns);
+    const Writing how =
+        writing_of<T>(a.grad_x, a.reduced, a.grad_x_outer_stride, a.outer * a.reduced);
+    float_pack centre[K];
+    float_pack inv_std[K];
+    float_pack offset[K];
+    float_pack slope_g[K];
+    float_pack slope_x[K];
+    float_pack shift[K];
+    for (int k = 0; k < K; ++k) {
+      centre[k] = splat_float(stats[k].centre);
+      inv_std[k] = splat_float(stats[k].inv_std);
+      offset[k] = splat_float(stats[k].offset);
+      slope_g[k] = splat_float(slopes[k].slope_g);
+      slope_x[k] = splat_float(slopes[k].slope_x);
+      shift[k] = splat_float(slopes[k].shift);
+    }
+    for_each_pack_after(how.head, columns.length,
+                        [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+      const float_pack w = has_weight ? load_float(weight + i, extent) : float_pack{};
+      float_pack sum_weight{};
+      float_pack sum_bias{};
+      float_pack result[K];
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) {
+        const float_pack grad = load_float(rows.grad_output[k] + i, extent);
+        const float_pack value = load_float(rows.x[k] + i, extent);
+        const float_pack near = centred ? value - centre[k] : value;
+        const float_pack g = has_weight ? grad * w : grad;
+        const float_pack line_of_x =
+            centred ? multiply_add(near, slope_x[k], shift[k]) : near * slope_x[k];
+        if constexpr (parameters) {
+          const float_pack x_hat =
+              centred ? x_hat_of(near, inv_std[k], offset[k]) : near * inv_std[k];
+          sum_weight = multiply_add(grad, x_hat, sum_weight);
+          sum_bias = sum_bias + grad;
+        }
+        result[k] = ending.total(k, i, multiply_add(g, slope_g[k], line_of_x), extent);
+      }
+      // Only now: with rows 4096 bytes apart a load seems to read what the row before just stored.
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) {
+        store(rows.grad_x[k] + i, result[k], extent, how);
+        ending.deliver(k, i, result[k], extent);
+      }
+      if constexpr (parameters) store(grad_weight + i, load(grad_weight + i) + widen(sum_weight));
+      if constexpr (parameters) store(grad_bias + i, load(grad_bias + i) + widen(sum_bias));
+    });
+  }
+
+  template <int K>
+  void write_in_float(Columns columns, const FloatStats* stats, const FloatSlopes* slopes,
+                      double* grad_weight, double* grad_bias) const {
+    for_parameters(a.weight != nullptr, grad_weight != nullptr, [&](auto weight, auto wanted) {
+      write_in_float<K, weight.is, wanted.is>(columns, stats, slopes, grad_weight, grad_bias);
+    });
+  }
+
+  // Calls body(columns, grad_weight, grad_bias) for parts of the rows no longer than the epilogue
+  // can take.
+  template <class Body>
+  void in_parts(double* grad_weight, double* grad_bias, Body&& body) const {
+    for (std::int64_t begin = 0; begin < a.reduced; begin += Worker::most_columns) {
+      const std::int64_t left = a.reduced - begin;
+      const Columns columns{begin, left < Worker::most_columns ? left : Worker::most_columns};
+      body(columns, grad_weight ? grad_weight + begin : nullptr,
+           grad_bias ? grad_bias + begin : nullptr);
+    }
+  }
+
+  // All passes over K rows. A row's own gradients are the same whichever rows are beside it.
+  template <int K>
+  void run(double* grad_weight, double* grad_bias) const {
+    RowSums sum[K];
+    FloatStats stats[K];
+    FloatSlopes slopes[K];
+    bool all_float = suits_single<T>;
+    for (int k = 0; k < K; ++k) {
+      const RowGradients row = at_row(first + k);
+      stats[k] = row.stats();
+      if (stats[k].usable) sum[k] = row.sums_in_float(all_columns(), stats[k]);
+      slopes[k] = stats[k].usable ? row.slopes(sum[k], stats[k]) : FloatSlopes{};
+      if (!slopes[k].usable) sum[k] = row.sums_in_double(all_columns());
+      all_float = all_float && slopes[k].usable;
+    }
+    if constexpr (suits_single<T>) {
+      if (all_float) {
+        return in_parts(grad_weight, grad_bias, [&](Columns columns, double* weight, double* bias) {
+          write_in_float<K>(columns, stats, slopes, weight, bias);
+        });
+      }
+    }
+    for (int k = 0; k < K; ++k) {
+      const RowGradients row = at_row(first + k);
+      in_parts(grad_weight, grad_bias, [&](Columns columns, double* weight, double* bias) {
+        if constexpr (suits_single<T>) {
+          if (slopes[k].usable) {
+            return row.template write_in_float<1>(columns, &stats[k], &slopes[k], weight, bias);
+          }
+        }
+        row.template write_in_double<1>(columns, &sum[k], weight, bias);
+      });
+    }
+  }
+};
+
+}  // namespace normdrop::NORMDROP_ISA
