@@ -160,6 +160,26 @@ def test_seed_and_call_that_lie_on_the_device(way):
     assert pickle.loads(pickle.dumps(mask)) == copy.deepcopy(mask) == plain
 
 
+@pytest.mark.parametrize(
+    "name", ["dropout", "alpha_dropout", "gaussian_dropout", "uniform_dropout"]
+)
+@pytest.mark.parametrize("axes", [(), (0,), (1, 2)], ids=str)
+def test_dropouts_family_with_draws_here_and_there(name, axes):
+    plain, forward, backward = (getattr(nd, name + end) for end in ("", "_forward", "_backward"))
+    x, numbers = normal(SHAPE, np.float32, "x"), (2**63 + 5, 2**40 + 1)
+    draw = offer(np.array(numbers, np.uint64))
+    expected, plain_mask = forward(x, 0.3, rng=numbers, shared_axes=axes)
+    for rng in (numbers, draw):
+        y, mask = forward(offer(x), 0.3, rng=rng, shared_axes=axes)
+        assert_same_bits(y.to_numpy(), expected)
+        assert_same_bits(plain(offer(x), 0.3, rng=rng, shared_axes=axes).to_numpy(), expected)
+        got = backward(offer(x), mask).to_numpy()
+        assert_same_bits(got, backward(x, plain_mask))
+        assert mask == plain_mask == mask and not mask != plain_mask  # noqa: SIM202
+        assert hash(mask) == hash(plain_mask) and repr(mask) == repr(plain_mask)
+        assert pickle.loads(pickle.dumps(mask)) == copy.deepcopy(mask) == plain_mask
+
+
 LAYOUTS = {
     "dense": lambda a: a,
     "Fortran order": np.asfortranarray,

@@ -130,8 +130,8 @@ class GaussianLimits(NamedTuple):
 # float32: half a unit of the factor, which the product may double, and half a unit of the product;
 #   what is in double before adds 2**-26 of that. The half types lose 2**-12 (bfloat16: 2**-15) of
 #   their unit in float32 and half a unit at the end.
-# float64, exact: 1.25 times the worst, 3.1 in 400,000 elements, of a logarithm, a root, a sine, three
-#   products and a sum.
+# float64, exact: 1.25 times the worst, 3.1 in 400,000 elements, of a logarithm, a root, a sine,
+#   three products and a sum.
 # float64, reference: NumPy's own functions, and the rounding of 2 * pi * v, which moves a cosine by
 #   up to 4 units of 1: a fence only.
 GAUSSIAN = {
@@ -141,8 +141,8 @@ GAUSSIAN = {
     "bfloat16": GaussianLimits(exact=ROUNDING, reference=ROUNDING),
 }
 
-# Uniform dropout with beta 0.75, in units of 1 against the exact factor: half a unit of the sum with
-# 1, and three roundings of numbers up to 0.75: of the word, of the half added to it, of the product.
+# Uniform dropout with beta 0.75, in units of 1 against the exact factor: half a unit of the sum
+# with 1, and three roundings below 0.75: of the word, of the half added to it and of the product.
 UNIFORM_UNITS = 0.5 + 3 * 0.375
 
 # A rate estimated from n draws lies within this many standard deviations, or once in 3e5 runs
