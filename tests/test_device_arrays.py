@@ -98,7 +98,8 @@ def assert_same_results(got: list[Any], expected: list[Any], where: str = "") ->
     for left, right in zip(got, expected, strict=True):
         assert type(left) is (nd.DeviceArray if type(right) is np.ndarray else int)
         assert_same_bits(on_host(left), right, where)
-        assert getattr(left, "strides", None) == getattr(right, "strides", None), where
+        if np.size(right):
+            assert getattr(left, "strides", None) == getattr(right, "strides", None), where
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -583,10 +584,11 @@ def _floats(array: nd.DeviceArray) -> Any:
 
 @pytest.mark.parametrize("order", ["deferred", "lazy"])
 def test_nothing_rests_on_streams_that_run_at_once(order):
-    """All of this file again, with work that is put off until somebody waits for it."""
+    """This file again, of one dtype, with work that is put off until somebody waits for it."""
     if os.environ.get("NORMDROP_EMULATION_STREAMS"):
         return
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+    command += ["-k", "not float16 and not float64"]
     environment = {**os.environ, "NORMDROP_EMULATION_STREAMS": order}
     run = subprocess.run(
         command, env=environment, cwd=Path(__file__).parent.parent, capture_output=True,
