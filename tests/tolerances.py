@@ -123,8 +123,8 @@ RUNNING_UNITS = 2
 # One rounding of a float32 quotient, eightfold.
 ONE_ROUNDING_SINGLE = 1e-6
 
-# With two values in a channel x_hat is 1 and -1, and the exact gradient 0: what the roundings of the
-# arithmetic leave of its terms.
+# With two values in a channel x_hat is 1 and -1, and the exact gradient 0: what the roundings of
+# the arithmetic leave of its terms.
 VANISHING = 1e-6
 
 # Decimal text: the oracles' double-double against 1400 digits, and the last subnormal.
