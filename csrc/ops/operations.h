@@ -5,21 +5,26 @@
 #include "ops/batch_norm.h"
 #include "ops/copy.h"
 #include "ops/dropout.h"
+#include "ops/dropout_add_norm.h"
 #include "ops/layer_norm.h"
 #include "ops/rms_norm.h"
 
 // X(name of the function, its arguments)
-#define NORMDROP_OPERATIONS(X)                \
-  X(layer_norm_forward, LayerNormForward)     \
-  X(layer_norm_backward, LayerNormBackward)   \
-  X(rms_norm_forward, RmsNormForward)         \
-  X(rms_norm_backward, RmsNormBackward)       \
-  X(batch_norm_forward, BatchNormForward)     \
-  X(batch_norm_inference, BatchNormInference) \
-  X(batch_norm_backward, BatchNormBackward)   \
-  X(update_running_stats, RunningStatsUpdate) \
-  X(dropout, Dropout)                         \
-  X(dropout_keep, DropoutKeep)                \
+#define NORMDROP_OPERATIONS(X)                                    \
+  X(layer_norm_forward, LayerNormForward)                         \
+  X(layer_norm_backward, LayerNormBackward)                       \
+  X(rms_norm_forward, RmsNormForward)                             \
+  X(rms_norm_backward, RmsNormBackward)                           \
+  X(dropout_add_layer_norm_forward, DropoutAddLayerNormForward)   \
+  X(dropout_add_layer_norm_backward, DropoutAddLayerNormBackward) \
+  X(dropout_add_rms_norm_forward, DropoutAddRmsNormForward)       \
+  X(dropout_add_rms_norm_backward, DropoutAddRmsNormBackward)     \
+  X(batch_norm_forward, BatchNormForward)                         \
+  X(batch_norm_inference, BatchNormInference)                     \
+  X(batch_norm_backward, BatchNormBackward)                       \
+  X(update_running_stats, RunningStatsUpdate)                     \
+  X(dropout, Dropout)                                             \
+  X(dropout_keep, DropoutKeep)                                    \
   X(copy, Copy)
 
 namespace normdrop {

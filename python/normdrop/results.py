@@ -14,6 +14,7 @@ from normdrop._arguments import epsilon
 from normdrop._comparison import ArrayTuple
 from normdrop._merging import merged_moments, moments_of
 from normdrop._typing import AnyArray, AnyDeviceArray, FloatArray
+from normdrop.gradient_sums import GradientSums as GradientSums
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

@@ -1,3 +1,4 @@
+// Running statistics, which are updated in place.
 #include <algorithm>
 #include <vector>
 

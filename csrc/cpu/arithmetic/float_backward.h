@@ -155,8 +155,8 @@ class FloatSums {
       for (std::int64_t begin = 0; begin < run.length; begin += block) {
         const std::int64_t count = run.length - begin < block ? run.length - begin : block;
         make_room((count + 2 * pack_size - 1) / (2 * pack_size));
-        add_block<has_weight, centred>(x + begin, grad + begin, has_weight ? weight + begin : nullptr, count,
-                              stats);
+        add_block<has_weight, centred>(x + begin, grad + begin,
+                                       has_weight ? weight + begin : nullptr, count, stats);
       }
     }
   }

@@ -2,6 +2,7 @@
 // neighbouring columns are tasks, each from its first row to its last, statistics before output.
 #pragma once
 
+#include "cpu/arithmetic/column_moments.h"
 #include "cpu/engines/axis.h"
 #include "cpu/engines/column_normalisers.h"
 #include "cpu/engines/slots.h"

@@ -92,7 +92,8 @@ struct RowGradients {
       const T* grads = grad_output() + columns.begin;
       const any_length length{columns.length};
       if (a.weight != nullptr) {
-        sums.template add_run<true, centred>(values, grads, a.weight + columns.begin, length, stats);
+        sums.template add_run<true, centred>(values, grads, a.weight + columns.begin, length,
+                                             stats);
       } else {
         sums.template add_run<false, centred>(values, grads, nullptr, length, stats);
       }

@@ -125,8 +125,8 @@ class Rows {
       const Runs<T> chunk = chunk_of(runs_of(row), plan, task % plan.chunks);
       const std::int64_t begin = chunk.x - runs_of(row).x;
       normalise_run<Statistic::centred>(chunk.x, y_of(row) + begin, chunk.length, normalisers[row],
-                    a_.weight ? a_.weight + begin : nullptr, a_.bias ? a_.bias + begin : nullptr,
-                    how_);
+                                        a_.weight ? a_.weight + begin : nullptr,
+                                        a_.bias ? a_.bias + begin : nullptr, how_);
     });
   }
 
