@@ -201,6 +201,11 @@ def _other_cases() -> list[Case]:
         ("instance_norm", image, "nchw"),
         ("weight_norm", (4096, 4096), "units"),
         ("prelu", image, "nchw"),
+        ("alpha_dropout", (4_194_304,), "flat"),
+        ("gaussian_dropout", (4_194_304,), "flat"),
+        ("uniform_dropout", (4_194_304,), "flat"),
+        ("spatial_dropout", image, "nchw"),
+        ("drop_path", image, "nchw"),
     )
     return [
         Case(op, direction, shape, layout)

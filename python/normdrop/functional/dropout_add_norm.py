@@ -7,7 +7,8 @@ from typing import Any, overload
 from normdrop import _core
 from normdrop._arguments import probability
 from normdrop._typing import AnyArray, Axis, FloatArray, HostArray, OtherArray, Parameter
-from normdrop.functional.dropout_mask import DeviceDropoutMask, DropoutMask, threshold_of
+from normdrop.functional.drawn_mask import threshold_of
+from normdrop.functional.dropout_mask import DeviceDropoutMask, DropoutMask
 from normdrop.functional.rng import DeviceRng, Rng, draw_seed
 from normdrop.results import FusedGradients, FusedNorm, NormStats
 

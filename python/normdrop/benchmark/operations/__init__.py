@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from normdrop.benchmark.operations.channel_norms import BATCH_NORM, GROUP_NORM, INSTANCE_NORM
 from normdrop.benchmark.operations.fused import DROPOUT_ADD_LAYER_NORM, DROPOUT_ADD_RMS_NORM
-from normdrop.benchmark.operations.noise import DROPOUT
+from normdrop.benchmark.operations.noise import FAMILY
 from normdrop.benchmark.operations.record import (
     DROP_PROBABILITY,
     EPS,
@@ -47,7 +47,7 @@ __all__ = [
 OPERATIONS: dict[str, Operation] = {
     operation.name: operation
     for operation in (
-        DROPOUT,
+        *FAMILY,
         LAYER_NORM,
         RMS_NORM,
         BATCH_NORM,

@@ -88,7 +88,7 @@ class Operation:
     Attributes
     ----------
     name : str
-        As in ``normdrop.<name>``.
+        As in ``normdrop.<name>``, but for forms of dropout that share draws.
     layouts : tuple of str
         The layouts in which a case can come.
     ours : Builder
