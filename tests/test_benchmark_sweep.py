@@ -105,7 +105,7 @@ def test_torch_does_the_same_work(case: Case) -> None:
 def test_an_unknown_operation_is_an_error_and_not_another_one() -> None:
     unknown = Case("root_norm", "forward", (3, 5), "rows")
     for ask in (operation_of, make_data, lambda case: case.parameters):
-        with pytest.raises(ValueError, match="op must be one of dropout, .*got 'root_norm'"):
+        with pytest.raises(ValueError, match=r"op must be one of dropout, .*got 'root_norm'"):
             ask(unknown)
     with pytest.raises(ValueError, match="direction of rms_norm must be one of forward, backward"):
         operation_of(Case("rms_norm", "inference", (3, 5), "rows"))

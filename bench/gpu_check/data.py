@@ -80,7 +80,7 @@ def make_data(card: DryCard, case: Case, seed: int) -> DeviceData:
     x = draw(0, case.memory_shape, case.dtype, 0.5, 1.5)
     data = DeviceData(x=x, out=empty_like(card, x))
     for index, (given, shape) in enumerate(operation.inputs_of(case), start=1):
-        dtype = case.dtype if given.like_x else kind
+        dtype = "float32" if given.single else case.dtype if given.like_x else kind
         values = draw(index, shape, dtype, given.mean, given.std)
         setattr(data, given.name, abs(values) if given.positive else values)
     return data

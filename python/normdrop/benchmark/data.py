@@ -49,5 +49,7 @@ def make_data(case: Case) -> CaseData:
     data = CaseData(x=normal(case.memory_shape, 0.5, 1.5))
     for given, shape in operation_of(case).inputs_of(case):
         values = normal(shape, given.mean, given.std)
+        if given.single and case.dtype != "float64":
+            values = values.astype(np.float32)
         setattr(data, given.name, np.abs(values) if given.positive else values)
     return data

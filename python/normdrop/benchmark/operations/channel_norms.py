@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from normdrop.benchmark.cases import Case
 
 _MOST_GROUPS = 32
-_RUNNING_MEAN = Input("running_mean", 0.5, 0.1, directions=("inference",))
-_RUNNING_VAR = Input("running_var", 2.25, 0.2, positive=True, directions=("inference",))
+_RUNNING_MEAN = Input("running_mean", 0.5, 0.1, single=True, directions=("inference",))
+_RUNNING_VAR = Input(
+    "running_var", 2.25, 0.2, positive=True, single=True, directions=("inference",)
+)
 
 
 def groups_of(case: Case) -> int:
@@ -56,7 +58,9 @@ def _batch_norm(nd: Any, case: Case, d: Any) -> Call:
 def _torch_batch_norm(torch: Any, case: Case, t: Any) -> Call:
     aten, batch_norm = torch.ops.aten, torch.nn.functional.batch_norm
     if case.direction == "inference":
-        arguments = (t.x, t.running_mean, t.running_var, t.weight, t.bias)
+        # A model in a half type has its running statistics in it, too.
+        running = (array.to(t.weight.dtype) for array in (t.running_mean, t.running_var))
+        arguments = (t.x, *running, t.weight, t.bias)
         return Call(lambda x, m, v, w, b: batch_norm(x, m, v, w, b, False, 0.1, EPS), arguments)
     parameters = (t.weight, t.bias)
     if case.direction == "forward":

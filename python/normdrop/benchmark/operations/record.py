@@ -47,13 +47,17 @@ class Set(NamedTuple):
 
 @dataclass(frozen=True)
 class Input:
-    """An array beside x: as large as x, or of one number for each parameter."""
+    """An array beside x: as large as x, or of one number for each parameter.
+
+    ``single`` ones are float32 beside a half type.
+    """
 
     name: str
     mean: float
     std: float
     like_x: bool = False
     positive: bool = False
+    single: bool = False
     directions: tuple[str, ...] = ("forward", "backward", "inference")
 
 
