@@ -350,6 +350,9 @@ def test_another_result_is_refused():
     wrong = fused._replace(mask=nd.DropoutMask(1, 2, 0.5, (37, 5)))
     with pytest.raises(ValueError, match=r"fused\.mask must have the shape \(5, 37\) of"):
         nd.dropout_add_layer_norm_backward(arrays["grad_y"], wrong)
+    wrong = fused._replace(mask=nd.DropoutMask(1, 2, 0.5, (5, 37), shared_axes=1))
+    with pytest.raises(ValueError, match=r"fused\.mask must have no shared_axes, got \(1,\)"):
+        nd.dropout_add_layer_norm_backward(arrays["grad_y"], wrong)
 
 
 # The comparison itself ---------------------------------------------------------------------------
