@@ -35,7 +35,7 @@ from gpu_check.table import dry_line, heading, line, verdict
 from normdrop.benchmark.cases import Case
 from normdrop.benchmark.results import Report, Row, compare_cells
 from normdrop.benchmark.timing import summarise
-from tolerances import HANG_SECONDS
+from tolerances import HANG_SECONDS, PEER_ABSOLUTE, PEER_RELATIVE
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = str(ROOT / "bench")
@@ -421,7 +421,7 @@ def test_cupys_formulas_are_ours(bench):
         result = theirs[0] if isinstance(theirs, tuple) else theirs
         assert result.shape == first.shape
         if case.op != "dropout":
-            np.testing.assert_allclose(result, first, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(result, first, rtol=PEER_RELATIVE, atol=PEER_ABSOLUTE)
         written = calls["out"]()
         np.testing.assert_array_equal(data.out, first)
         assert (written[0] if isinstance(written, tuple) else written) is data.out
@@ -449,4 +449,4 @@ def test_torch_computes_the_same(bench, torch_peer):
         result = theirs[0] if isinstance(theirs, tuple) else theirs
         if case.layout == "nhwc":
             result = result.permute(0, 2, 3, 1)
-        np.testing.assert_allclose(result.numpy(), first, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(result.numpy(), first, rtol=PEER_RELATIVE, atol=PEER_ABSOLUTE)
