@@ -6,13 +6,18 @@ import numpy as np
 
 from cases import normal, parameter
 from normdrop.layers import (
+    AlphaDropout,
     BatchNorm,
     Dropout,
+    DropPath,
+    GaussianDropout,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
     PReLU,
     RMSNorm,
+    SpatialDropout,
+    UniformDropout,
     WeightNorm,
 )
 
@@ -27,6 +32,13 @@ ALL_LAYERS = {
     "WeightNorm": lambda: WeightNorm(LayerNorm((7, 5), dtype=np.float64), axis=1),
     "Dropout": lambda: Dropout(0.4, rng=3),
     "Dropout original": lambda: Dropout(0.4, mode="original", rng=3),
+    "Dropout locked": lambda: Dropout(0.4, shared_axes=0, rng=5),
+    "SpatialDropout": lambda: SpatialDropout(0.4, rng=3),
+    "DropPath": lambda: DropPath(0.4, rng=3),
+    "DropPath original": lambda: DropPath(0.4, mode="original", rng=3),
+    "AlphaDropout": lambda: AlphaDropout(0.4, rng=3),
+    "GaussianDropout": lambda: GaussianDropout(0.4, rng=3),
+    "UniformDropout": lambda: UniformDropout(0.4, rng=3),
 }
 
 

@@ -37,7 +37,7 @@ from fake_device import (
 )
 from good_calls import Case, Geometry, cases, get, put, with_changed
 from normdrop import _core
-from tolerances import HANG_SECONDS
+from tolerances import HANG_SECONDS, RUNNING_UNITS
 
 EMULATED = "cuda-emulated"
 pytestmark = pytest.mark.emulated_device
@@ -98,7 +98,8 @@ def assert_same_results(got: list[Any], expected: list[Any], where: str = "") ->
     for left, right in zip(got, expected, strict=True):
         assert type(left) is (nd.DeviceArray if type(right) is np.ndarray else int)
         assert_same_bits(on_host(left), right, where)
-        assert getattr(left, "strides", None) == getattr(right, "strides", None), where
+        if np.size(right):
+            assert getattr(left, "strides", None) == getattr(right, "strides", None), where
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -129,7 +130,8 @@ def test_running_statistics():
     frozen = nd.BatchStats.from_running(dmean, dvar, 1e-3)
     expected = nd.BatchStats.from_running(mean, var, 1e-3)
     assert_same_bits(on_host(tuple(frozen)[:2]), tuple(expected)[:2])
-    np.testing.assert_array_almost_equal_nulp(frozen.inv_std.to_numpy(), expected.inv_std, 2)
+    inv_std = frozen.inv_std.to_numpy()
+    np.testing.assert_array_almost_equal_nulp(inv_std, expected.inv_std, RUNNING_UNITS)
     got = nd.batch_norm_backward(offer(grad), offer(x), frozen, frozen=True)
     assert got.weight is None and got.bias.shape == (7,)
 
@@ -186,6 +188,26 @@ def test_seed_and_call_that_lie_on_the_device(way):
     assert mask == plain and hash(mask) == hash(plain) and repr(mask) == repr(plain)
     assert_same_bits(mask.keep, plain.keep)
     assert pickle.loads(pickle.dumps(mask)) == copy.deepcopy(mask) == plain
+
+
+@pytest.mark.parametrize(
+    "name", ["dropout", "alpha_dropout", "gaussian_dropout", "uniform_dropout"]
+)
+@pytest.mark.parametrize("axes", [(), (0,), (1, 2)], ids=str)
+def test_dropouts_family_with_draws_here_and_there(name, axes):
+    plain, forward, backward = (getattr(nd, name + end) for end in ("", "_forward", "_backward"))
+    x, numbers = normal(SHAPE, np.float32, "x"), (2**63 + 5, 2**40 + 1)
+    draw = offer(np.array(numbers, np.uint64))
+    expected, plain_mask = forward(x, 0.3, rng=numbers, shared_axes=axes)
+    for rng in (numbers, draw):
+        y, mask = forward(offer(x), 0.3, rng=rng, shared_axes=axes)
+        assert_same_bits(y.to_numpy(), expected)
+        assert_same_bits(plain(offer(x), 0.3, rng=rng, shared_axes=axes).to_numpy(), expected)
+        got = backward(offer(x), mask).to_numpy()
+        assert_same_bits(got, backward(x, plain_mask))
+        assert mask == plain_mask == mask and not mask != plain_mask  # noqa: SIM202
+        assert hash(mask) == hash(plain_mask) and repr(mask) == repr(plain_mask)
+        assert pickle.loads(pickle.dumps(mask)) == copy.deepcopy(mask) == plain_mask
 
 
 LAYOUTS = {
@@ -611,10 +633,11 @@ def _floats(array: nd.DeviceArray) -> Any:
 
 @pytest.mark.parametrize("order", ["deferred", "lazy"])
 def test_nothing_rests_on_streams_that_run_at_once(order):
-    """All of this file again, with work that is put off until somebody waits for it."""
+    """This file again, of one dtype, with work that is put off until somebody waits for it."""
     if os.environ.get("NORMDROP_EMULATION_STREAMS"):
         return
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+    command += ["-k", "not float16 and not float64"]
     environment = {**os.environ, "NORMDROP_EMULATION_STREAMS": order}
     run = subprocess.run(
         command, env=environment, cwd=Path(__file__).parent.parent, capture_output=True,

@@ -1,4 +1,4 @@
-"""Gaussian dropout: its normals against 40 digits, their distribution, and the same bits anywhere."""
+"""Gaussian dropout: normals against 40 digits, their distribution, the same bits anywhere."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from oracles_in_fractions import (
     exact_weight_norm,
     exact_weight_norm_gradient,
 )
+from tolerances import ORACLE_RELATIVE, SMALLEST_DOUBLE
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def decimals(values):
 def assert_equal(exact: Exact, expected: list[Decimal]) -> None:
     for high, low, value in zip(exact.high.tolist(), exact.low.tolist(), expected, strict=True):
         error = abs(Decimal(high) + Decimal(low) - value)
-        assert error <= abs(value) * Decimal("1e-31") + Decimal("5e-324")
+        assert error <= abs(value) * Decimal(ORACLE_RELATIVE) + Decimal(SMALLEST_DOUBLE)
 
 
 ROWS = [(1.0, 0.0), (1.0, 1e6), (1e37, 0.0), (1e-310, 0.0), (1e300, 0.0), (1e-3, -7.0)]

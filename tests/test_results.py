@@ -33,6 +33,10 @@ def results():
         "Gradients": gradients,
         "Gradients without parameters": no_parameters,
         "DropoutMask": mask,
+        "DropoutMask with shared axes": nd.dropout_forward(x, 0.5, rng=3, shared_axes=0)[1],
+        "AlphaDropoutMask": nd.alpha_dropout_forward(x, 0.5, rng=(3, 4))[1],
+        "GaussianDropoutMask": nd.gaussian_dropout_forward(x, 0.5, rng=3)[1],
+        "UniformDropoutMask": nd.uniform_dropout_forward(x, 0.5, rng=3, shared_axes=1)[1],
     }
 
 
@@ -84,6 +88,11 @@ def test_results_compare_by_value():
     assert mask == nd.DropoutMask(1, 2, 0.5, (3,))
     for other in ((0, 2, 0.5, (3,)), (1, 0, 0.5, (3,)), (1, 2, 0.4, (3,)), (1, 2, 0.5, (4,))):
         assert mask != nd.DropoutMask(*other)
+    assert nd.DropoutMask(1, 2, 0.5, (3,), 0) == nd.DropoutMask(1, 2, 0.5, (3,), (-1,)) != mask
+    for kind in (nd.AlphaDropoutMask, nd.GaussianDropoutMask, nd.UniformDropoutMask):
+        other = kind(1, 2, 0.5, (3,))
+        assert mask != other == kind(1, 2, 0.5, (3,)) and hash(other) == hash(kind(1, 2, 0.5, (3,)))
+        assert repr(other).startswith(f"{kind.__name__}(seed=1, call=2, ")
 
 
 def test_results_unpack_as_tuples():

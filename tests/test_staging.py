@@ -18,12 +18,12 @@ from cases import normal
 from comparing import assert_near_reference, assert_same_bits
 from good_calls import Case, Geometry, cases, get, put
 from normdrop import _core
-from tolerances import HANG_SECONDS
+from tolerances import HANG_SECONDS, RUNNING_UNITS
 
 EMULATED = "cuda-emulated"
 pytestmark = pytest.mark.emulated_device
 SMALL, DEFAULT = 4096, 4 << 20  # bytes of a chunk
-ROWS = (251, 67)
+ROWS = (101, 67)
 
 LAYOUTS = {
     "dense": lambda a: a,
@@ -48,7 +48,7 @@ CASES = cases(
     {
         "over_axes": [(ROWS, -1), (ROWS, 0)],
         "per_channel": [(ROWS, 1)],
-        "channel_groups": [((251, 66), 1, 3)],
+        "channel_groups": [((101, 66), 1, 3)],
         "elements": [(ROWS,)],
     },
     short=True,
@@ -149,7 +149,7 @@ def test_running_statistics_are_written_in_place():
     with nd.use_backend("baseline"):
         nd.update_running_stats(*expected, stats)
     for left, right in zip(got, expected, strict=True):
-        np.testing.assert_array_almost_equal_nulp(left, right, 2)
+        np.testing.assert_array_almost_equal_nulp(left, right, RUNNING_UNITS)
     assert (got[1].base[1::2] == 1).all()
 
 
@@ -183,10 +183,11 @@ def test_idle_rings_are_released():
 
 @pytest.mark.parametrize("order", ["deferred", "lazy"])
 def test_nothing_rests_on_streams_that_run_at_once(order):
-    """All of this file again, with work that is put off until somebody waits for it."""
+    """This file again, of one dtype, with work that is put off until somebody waits for it."""
     if os.environ.get("NORMDROP_EMULATION_STREAMS"):
         return
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+    command += ["-k", "not float16 and not float64"]
     environment = {**os.environ, "NORMDROP_EMULATION_STREAMS": order}
     run = subprocess.run(
         command, env=environment, cwd=Path(__file__).parent.parent, capture_output=True,

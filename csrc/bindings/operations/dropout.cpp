@@ -52,6 +52,10 @@ void call_by_rows(Execution& execution, const Dropout& arguments) {
 // Axes of an array of `rank` axes along which one draw serves all: an integer or a tuple.
 AxisSet require_shared_axes(const char* function, py::handle object, int rank) {
   const Name name{function, "shared_axes"};
+  if (rank > max_rank) {  // of a mask that no array has
+    fail_value({function, "shape"}, "must have at most " + std::to_string(max_rank) +
+                                        " axes, got " + std::to_string(rank));
+  }
   AxisSet axes;
   const auto add = [&](py::handle item) {
     const int axis = require_axis(name, item, rank);

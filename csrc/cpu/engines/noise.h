@@ -70,8 +70,9 @@ NORMDROP_INLINE void for_each_segment(const DrawnShape& shape, std::uint64_t fir
 }
 
 // One copy of the generator for all functors: what follows reads the words from memory anyway.
-__attribute__((noinline)) static inline void draw_words(std::uint64_t first, const PhiloxKeys& keys,
-                                                        std::uint32_t* words) {
+__attribute__((noinline)) static inline void draw_words(std::uint64_t first,
+                                                        const PhiloxKeys& __restrict keys,
+                                                        std::uint32_t* __restrict words) {
   philox_words(first, keys, words);
 }
 
@@ -128,9 +129,10 @@ NORMDROP_INLINE u32 load_values(const std::uint32_t* source) {
   return words;
 }
 
-// y = noise(x, value) for neighbours, whose values are neighbours too.
+// y = noise(x, value) for neighbours, whose values are neighbours too. The functor comes by value, so
+// that no store to y may change it.
 template <class T, class Noise>
-NORMDROP_INLINE void with_values(const Noise& noise, const T* x, T* y, std::int64_t count,
+NORMDROP_INLINE void with_values(const Noise noise, const T* x, T* y, std::int64_t count,
                                  const typename Noise::Value* values, Writing how) {
   if constexpr (is_narrow<T>) {
     for_each_pack_after(how.head, count, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
@@ -148,7 +150,7 @@ NORMDROP_INLINE void with_values(const Noise& noise, const T* x, T* y, std::int6
 
 // The same for a run of elements that share a value. What is dropped is not read.
 template <class T>
-NORMDROP_INLINE void with_line(const NoiseLine<wide<T>>& line, const T* x, T* y, std::int64_t count,
+NORMDROP_INLINE void with_line(const NoiseLine<wide<T>> line, const T* x, T* y, std::int64_t count,
                                Writing how) {
   if constexpr (is_narrow<T>) {
     const float_pack scale = splat_float(line.scale);

@@ -57,10 +57,10 @@ struct Apply {
     const std::int64_t most = a.shape.plain() ? words_at_once : count;
     for (std::int64_t done = 0; done < count;) {
       const std::int64_t i = begin + done;
-      prefetch<false>(i);
       std::int64_t some = count - done < most ? count - done : most;
       const Value* values = drawn.from(word + static_cast<std::uint64_t>(done), &some);
       if (some > words_at_once) some = words_at_once;
+      prefetch<false>(i);
       with_values(noise, x + i, y + i, some, values, writing(i, some));
       done += some;
     }
@@ -88,12 +88,13 @@ struct Apply {
   // registers.
   template <bool streaming>
   void vectors(std::int64_t begin, std::int64_t end) const {
+    const Noise own = noise;  // its numbers in registers: y may lie anywhere
     std::int64_t i = begin;
     for (; i + words_at_once <= end; i += words_at_once) {
       prefetch<streaming>(i);
       const std::uint64_t index = a.draw.first_index + static_cast<std::uint64_t>(i);
       philox_words(index, keys, [&](int offset, u64 words) NORMDROP_LAMBDA_INLINE {
-        const f32 result = noise(load_vector(x + i + offset), reinterpret_cast<u32>(words));
+        const f32 result = own(load_vector(x + i + offset), reinterpret_cast<u32>(words));
         if constexpr (streaming) {
           stream_vector(y + i + offset, result);
         } else {

@@ -96,8 +96,10 @@ def gaussian_dropout(
     -----
     With u and v the words 2 k and 2 k + 1, each as ``(word + 0.5) / 2**32``, the elements 2 k and
     2 k + 1 have the normal numbers ``sqrt(-2 * log(u)) * (cos(2 * pi * v), sin(2 * pi * v))`` (Box
-    and Muller 1958), times ``(p / (1 - p)) ** 0.5``. They and the factors are worked out in float64; factors are rounded once, to
-    float32 for all but float64, and so are the products, then to the dtype.
+    and Muller 1958), times ``(p / (1 - p)) ** 0.5``. They and the factors are worked out in
+    float64, by sums, products, quotients and roots in a fixed order: the same bits on every
+    backend. Factors are rounded once, to float32 for all but float64, and so are the products,
+    then to the dtype.
 
     References
     ----------
