@@ -96,6 +96,19 @@ OF_ROLE: dict[str, list[Wrong]] = {
         (True, TypeError, ("got bool",)),
         (np.random.RandomState(0), TypeError, ("got", "RandomState")),
     ],
+    "shared_axes": [
+        (3, ValueError, ("from -3 to 2", "3 axes", "got 3")),
+        ((0, -4), ValueError, ("from -3 to 2", "got -4")),
+        ((2**70,), ValueError, ("got",)),
+        ((1, 1), ValueError, ("once", "got (1, 1)")),
+        ((1, -2), ValueError, ("once", "got (1, -2)")),
+        (1.0, TypeError, ("integer", "got float")),
+        ((1.0,), TypeError, ("integer", "got float")),
+        ("1", TypeError, ("integer", "got str")),
+        (None, TypeError, ("integer", "got NoneType")),
+        ([1], TypeError, ("integer", "got list")),
+        (True, TypeError, ("integer", "got bool")),
+    ],
     "mask": [
         (None, TypeError, ("DropoutMask", "got NoneType")),
         (np.ones(SHAPE, bool), TypeError, ("DropoutMask", "got")),
@@ -105,6 +118,8 @@ OF_ROLE: dict[str, list[Wrong]] = {
 # By the name of an argument of functions that are not described.
 OF_NAME: dict[str, list[Wrong]] = {
     "p": OF_ROLE["probability"],
+    "beta": OF_ROLE["probability"],
+    "shared_axes": OF_ROLE["shared_axes"],
     "eps": OF_ROLE["epsilon"],
     "seed": [
         (-1, ValueError, ("got -1",)),

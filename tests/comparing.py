@@ -13,7 +13,7 @@ from cases import DTYPES
 from good_calls import Case
 from normdrop import reference
 from oracles import Exact, error_in_roundoffs, error_in_units, unit_in_last_place
-from tolerances import LIMITS, limits
+from tolerances import FRAMEWORK_RELATIVE, LIMITS, limits
 
 Array = npt.NDArray[Any]
 Axes = tuple[int, ...]
@@ -53,6 +53,14 @@ def assert_within(errors: Array | float, limit: float, message: str = "") -> Non
     """The worst error is within a limit of ``tolerances``."""
     worst = float(np.max(errors, initial=0.0))
     assert worst <= limit, f"{message}: error {worst:.4g}, limit {limit:.4g}"
+
+
+def close_to_framework(got: Array, theirs: Any) -> None:
+    """The same meaning as a tensor of PyTorch, which is computed in float32."""
+    expected = theirs.detach().numpy()
+    assert got.shape == expected.shape
+    scale = np.abs(expected).max(initial=1.0)
+    assert np.abs(got - expected).max(initial=0.0) <= FRAMEWORK_RELATIVE * scale
 
 
 # Errors against the reference ------------------------------------------------------------------

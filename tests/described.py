@@ -25,32 +25,38 @@ POSITIONAL = (*LIKE_X, "parameter", "statistic", "statistics", "running", "numbe
 # What one argument of Python stands for several roles of; all else has its role's own name.
 DRAWN = {"draw": ("p", "rng")}
 
-# Dropout has bindings of its own: the same descriptions, written here.
-ELEMENTWISE: list[dict[str, Any]] = [
-    {
-        "name": "dropout",
-        "entries": ["dropout_forward", "dropout"],
-        "shape": "elements",
-        "rows_are_independent": False,
-        "roles": [
-            {"name": "x", "role": "leader"},
-            {"name": "p", "role": "probability"},
-            {"name": "rng", "role": "random_source"},
-            {"name": "out", "role": "result", "may_be": "x"},
-        ],
-    },
-    {
-        "name": "dropout_backward",
-        "entries": ["dropout_backward"],
-        "shape": "elements",
-        "rows_are_independent": False,
-        "roles": [
-            {"name": "grad_output", "role": "leader"},
-            {"name": "mask", "role": "mask"},
-            {"name": "out", "role": "result", "may_be": "grad_output"},
-        ],
-    },
-]
+# Dropout's family has a binding of its own: the same descriptions, written here. The class of the
+# masks of each function, and what says how strong it is.
+DROPOUTS = {
+    "dropout": ("DropoutMask", "p"),
+    "alpha_dropout": ("AlphaDropoutMask", "p"),
+    "gaussian_dropout": ("GaussianDropoutMask", "p"),
+    "uniform_dropout": ("UniformDropoutMask", "beta"),
+}
+
+
+def _elementwise(name: str, mask: str, strength: str) -> list[dict[str, Any]]:
+    of = {"shape": "elements", "rows_are_independent": False}
+    forward = [
+        {"name": "x", "role": "leader"},
+        {"name": strength, "role": "probability"},
+        {"name": "rng", "role": "random_source"},
+        {"name": "shared_axes", "role": "shared_axes"},
+        {"name": "out", "role": "result", "may_be": "x"},
+    ]
+    backward = [
+        {"name": "grad_output", "role": "leader"},
+        {"name": "mask", "role": "mask", "type": mask},
+        {"name": "out", "role": "result", "may_be": "grad_output"},
+    ]
+    entries = [f"{name}_forward", name]
+    return [
+        {"name": name, "entries": entries, "roles": forward, **of},
+        {"name": f"{name}_backward", "entries": [f"{name}_backward"], "roles": backward, **of},
+    ]
+
+
+ELEMENTWISE = [one for name, of in DROPOUTS.items() for one in _elementwise(name, *of)]
 
 
 class Role(NamedTuple):

@@ -99,6 +99,16 @@ def dropout(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> I
     yield "backward", (nd.dropout_backward(x, mask),)
 
 
+def noise(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
+    x = numbers(shape, dtype, 1)
+    for name, strength in (("alpha", 0.3), ("gaussian", 0.3), ("uniform", 0.2)):
+        forward = getattr(nd, f"{name}_dropout_forward")
+        y, mask = forward(x, strength, rng=(5, 6), shared_axes=axis)
+        yield name, (y, getattr(nd, f"{name}_dropout_backward")(x, mask))
+    y, mask = nd.dropout_forward(x, 0.3, rng=(5, 6), shared_axes=axis)
+    yield "dropout", (y, mask.keep, nd.dropout_backward(x, mask))
+
+
 def described(case: Case, dtype: Any, parameters: Any) -> tuple[Any, ...]:
     """The results of a call whose arrays are all made of integers."""
     arguments = case.arguments(dtype, parameters)
@@ -124,13 +134,16 @@ def families() -> Iterator[tuple[str, Family, tuple[int, ...], Any]]:
         yield "batch_norm", batch_norm, shape, axis
     for shape in SHAPES:
         yield "dropout", dropout, shape, None
+        for axes in ((), (0,), (1,)):
+            yield "noise", noise, shape, axes
+    yield "noise", noise, (3, 5, 7, 41), (0, 2)
 
 
 def digests() -> Iterator[tuple[str, str]]:
     """Every case with its digest under the active backend."""
     for name, family, shape, axis in families():
         for dtype, parameters in kinds_of_numbers():
-            if name == "dropout" and parameters is not dtype:
+            if name in ("dropout", "noise") and parameters is not dtype:
                 continue
             where = "x".join(map(str, shape)) + ("" if axis is None else f" axis {axis}")
             for part, arrays in family(shape, axis, dtype, parameters):

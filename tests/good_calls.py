@@ -94,9 +94,9 @@ class Case(NamedTuple):
         if role.role == "statistics":
             return self._object(role)
         plain = {"epsilon": 1e-5, "flag": False, "wanted": True, "probability": 0.3,
-                 "random_source": (2014, 3)}  # fmt: skip
+                 "random_source": (2014, 3), "shared_axes": ()}  # fmt: skip
         if role.role == "mask":
-            return nd.DropoutMask(2014, 3, 0.3, self.shape)
+            return getattr(nd, role.type)(2014, 3, 0.3, self.shape)
         return self.options.get(role.name, plain.get(role.role))
 
     def _statistic(self, name: str) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import normdrop as nd
+from described import DROPOUTS
 from described import FUNCTIONS as DESCRIBED
 from good_calls import Case, Geometry, cases
 
@@ -33,8 +34,9 @@ OTHER_ARRAYS = {
     },
     "BatchStats.from_running": {"running_mean": "running", "running_var": "running"},
 }
+MASKS = dict(DROPOUTS.values())  # the classes, each with the name of its strength
 OTHERS = [
-    *OTHER_ARRAYS, "DropoutMask", "use_backend", "num_threads", "set_num_threads",
+    *OTHER_ARRAYS, *MASKS, "use_backend", "num_threads", "set_num_threads",
     "set_pool_limit", "show_config",
 ]  # fmt: skip
 FUNCTIONS = [*DESCRIBED, *OTHERS]
@@ -58,7 +60,10 @@ def _others(function: str) -> dict[str, Any]:
     return {
         "update_running_stats": {**running, "stats": channels, "momentum": 0.1, "correction": 1},
         "BatchStats.from_running": {**running, "eps": 1e-5},
-        "DropoutMask": {"seed": 3, "call": 0, "p": 0.5, "shape": (5, 7, 11)},
+        **{
+            mask: {"seed": 3, "call": 0, strength: 0.5, "shape": (5, 7, 11), "shared_axes": (0,)}
+            for mask, strength in MASKS.items()
+        },
         "use_backend": {"name": "baseline"},
         "num_threads": {"n": 1},
         "set_num_threads": {"n": 1},
@@ -100,7 +105,7 @@ def public_functions() -> set[str]:
     """What is callable, but for classes of results and what takes no argument."""
     callables = {name for name in nd.__all__ if callable(getattr(nd, name))}
     results = {name for name in callables if is_result(getattr(nd, name))}
-    return callables - (results - {"DropoutMask"}) - WITHOUT_ARGUMENTS
+    return callables - (results - {*MASKS}) - WITHOUT_ARGUMENTS
 
 
 def is_result(kind: Any) -> bool:

@@ -136,6 +136,34 @@ def test_running_statistics():
     assert got.weight is None and got.bias.shape == (7,)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_halves_of_batch_norm(way):
+    """Statistics of parts are merged, and sums of parts added, where x lies."""
+    x, grad = normal(SHAPE, np.float32, "x"), normal(SHAPE, np.float32, "grad")
+    arrays = list(zip(np.split(x, [2]), np.split(grad, [2]), strict=True))
+    offered = [tuple(give(array, way) for array in pair) for pair in arrays]
+    parts = [nd.batch_stats(part) for part, _ in arrays]
+    dparts = [nd.batch_stats(part) for part, _ in offered]
+    stats, dstats = nd.BatchStats.merged(parts), nd.BatchStats.merged(dparts)
+    assert type(dstats.mean) is type(dparts[0].mean)
+    assert_same_bits(on_host(tuple(dstats)[:3]), tuple(stats)[:3])
+    assert dstats.count == stats.count
+    sums, dsums = (
+        sum(nd.batch_norm_gradient_sums(g, part, s) for part, g in pairs)
+        for pairs, s in ((arrays, stats), (offered, dstats))
+    )
+    assert_same_bits(on_host((dsums.grad, dsums.grad_x_hat)), (sums.grad, sums.grad_x_hat))
+    for (part, g), (dpart, dg) in zip(arrays, offered, strict=True):
+        y, dy = nd.batch_norm_apply(part, stats), nd.batch_norm_apply(dpart, dstats)
+        of_x = nd.batch_norm_backward_apply(g, part, stats, sums)
+        dof_x = nd.batch_norm_backward_apply(dg, dpart, dstats, dsums)
+        assert_same_bits(on_host((dy, dof_x)), (y, of_x))
+    assert pickle.loads(pickle.dumps(dsums)) == copy.deepcopy(dsums) == dsums
+    for wrong in ([parts[0], dparts[1]], [dparts[0], parts[1]]):
+        with pytest.raises(TypeError, match=r"BatchStats\.merged: parts\[1\]\.mean must be a"):
+            nd.BatchStats.merged(wrong)
+
+
 def test_dropout_and_its_mask():
     x, grad = normal(SHAPE, np.float32, "x"), normal(SHAPE, np.float32, "grad")
     y, mask = nd.dropout_forward(offer(x), 0.3, rng=(2014, 3))
@@ -160,6 +188,26 @@ def test_seed_and_call_that_lie_on_the_device(way):
     assert mask == plain and hash(mask) == hash(plain) and repr(mask) == repr(plain)
     assert_same_bits(mask.keep, plain.keep)
     assert pickle.loads(pickle.dumps(mask)) == copy.deepcopy(mask) == plain
+
+
+@pytest.mark.parametrize(
+    "name", ["dropout", "alpha_dropout", "gaussian_dropout", "uniform_dropout"]
+)
+@pytest.mark.parametrize("axes", [(), (0,), (1, 2)], ids=str)
+def test_dropouts_family_with_draws_here_and_there(name, axes):
+    plain, forward, backward = (getattr(nd, name + end) for end in ("", "_forward", "_backward"))
+    x, numbers = normal(SHAPE, np.float32, "x"), (2**63 + 5, 2**40 + 1)
+    draw = offer(np.array(numbers, np.uint64))
+    expected, plain_mask = forward(x, 0.3, rng=numbers, shared_axes=axes)
+    for rng in (numbers, draw):
+        y, mask = forward(offer(x), 0.3, rng=rng, shared_axes=axes)
+        assert_same_bits(y.to_numpy(), expected)
+        assert_same_bits(plain(offer(x), 0.3, rng=rng, shared_axes=axes).to_numpy(), expected)
+        got = backward(offer(x), mask).to_numpy()
+        assert_same_bits(got, backward(x, plain_mask))
+        assert mask == plain_mask == mask and not mask != plain_mask  # noqa: SIM202
+        assert hash(mask) == hash(plain_mask) and repr(mask) == repr(plain_mask)
+        assert pickle.loads(pickle.dumps(mask)) == copy.deepcopy(mask) == plain_mask
 
 
 LAYOUTS = {

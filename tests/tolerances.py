@@ -143,6 +143,34 @@ BETWEEN_BACKENDS = 2.0
 # before float16), and 2**-20 and less where it is of pairs of numbers.
 ROUNDING = 0.5 + 1e-3
 
+
+class GaussianLimits(NamedTuple):
+    """What Gaussian dropout has to reach in one dtype."""
+
+    exact: float
+    reference: float
+
+
+# Gaussian dropout, in units at the scale of the larger of x and x * deviation * normal, which are
+# added up; docs/numerics.md promises 4.
+# float32: half a unit of the factor, which the product may double, and half a unit of the product;
+#   what is in double before adds 2**-26 of that. The half types lose 2**-12 (bfloat16: 2**-15) of
+#   their unit in float32 and half a unit at the end.
+# float64, exact: 1.25 times the worst, 3.1 in 400,000 elements, of a logarithm, a root, a sine,
+#   three products and a sum.
+# float64, reference: NumPy's own functions, and the rounding of 2 * pi * v, which moves a cosine by
+#   up to 4 units of 1: a fence only.
+GAUSSIAN = {
+    "float32": GaussianLimits(exact=1.5 + 1e-3, reference=1.5 + 1e-3),
+    "float64": GaussianLimits(exact=3.9, reference=16.0),
+    "float16": GaussianLimits(exact=ROUNDING, reference=ROUNDING),
+    "bfloat16": GaussianLimits(exact=ROUNDING, reference=ROUNDING),
+}
+
+# Uniform dropout with beta 0.75, in units of 1 against the exact factor: half a unit of the sum
+# with 1, and three roundings below 0.75: of the word, of the half added to it and of the product.
+UNIFORM_UNITS = 0.5 + 3 * 0.375
+
 # A rate estimated from n draws lies within this many standard deviations, or once in 3e5 runs
 # it does not; seeds are fixed, so a pass stays a pass.
 KEEP_RATE_DEVIATIONS = 4.5
@@ -179,6 +207,16 @@ PERTURBATION = 4.0
 # Seconds after which a child process or thread that should have ended counts as hung. An hour: what
 # takes minutes alone takes many times as long on a machine that others use too.
 HANG_SECONDS = 3600.0
+
+
+def parts_from_whole(dtype: np.dtype | type) -> float:
+    """Units between y of parts, at their merged statistics, and y of the whole.
+
+    The statistics differ in their last digits, which single precision does not hold; both results
+    are then rounded from the same number but for ties. float64 has no digits to spare, and the
+    whole is normalised by statistics with more digits than are kept of them.
+    """
+    return 2.0 * limits(dtype).forward if np.dtype(dtype) == np.float64 else 1.0
 
 
 def limits(dtype: np.dtype | type) -> Limits:

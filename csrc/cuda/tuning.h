@@ -28,10 +28,10 @@ inline constexpr std::int64_t column_slots = 256;
 inline constexpr int short_row_block = 128;
 
 // Layer norm of rows: threads that a multiprocessor shall hold at once. 768 leave each 80 registers,
-// which 32 elements of float32 and two passes over them need without spilling; rows that do not lie
-// in whole vectors need more.
+// which 32 elements of float32 and two passes over them need without spilling; doubles, and rows that do
+// not lie in whole vectors, need more.
 inline constexpr int row_threads_resident = 768;
-inline constexpr int shifted_row_threads_resident = 640;
+inline constexpr int wide_row_threads_resident = 640;
 
 // Batch norm of channels on chip: threads that a multiprocessor shall hold at once, forward and
 // backward, whose chunks of two arrays take twice the registers.
@@ -64,6 +64,11 @@ inline constexpr std::int64_t backward_most_threads = 264 * 512;
 inline constexpr int column_rows_at_once = 4;
 inline constexpr int packs_at_once = 4;
 
+// Packs that a thread asks for before it uses the first where they lie on no boundaries, each in two
+// words; and single elements.
+inline constexpr int shifted_packs_asked_together = 4;
+inline constexpr int elements_asked_together = 8;
+
 // Threads of column reductions and passes that a multiprocessor shall hold at once: two blocks, so that
 // one reads while the other computes.
 inline constexpr int column_threads_resident = 512;
@@ -73,6 +78,9 @@ inline constexpr std::int64_t column_pass_rows = 32;
 
 // Packs that a thread of an element-wise pass handles.
 inline constexpr int packs_per_thread = 4;
+
+// Blocks of dropout's family that a multiprocessor shall hold at once: 64 registers a thread.
+inline constexpr int noise_blocks_resident = 4;
 
 // Largest grid in x.
 inline constexpr std::int64_t largest_grid = 2147483647;

@@ -95,8 +95,8 @@ MUTANTS = [
     Mutant(
         "row_load_shifted",
         "engines/rows.cuh",
-        "from + k * stride, Packs::place(k, length));",
-        "from + k * stride + 1, Packs::place(k, length));",
+        "[&](int k) { return from + k * stride; }",
+        "[&](int k) { return from + k * stride + 1; }",
         "layer_norm_forward/rows/float32/",
         "elements are those of the next column",
     ),
@@ -119,8 +119,8 @@ MUTANTS = [
     Mutant(
         "chunk_tail_too_long",
         "engines/chunks.cuh",
-        "valid[k] = index(k) < elements;",
-        "valid[k] = index(k) <= elements;",
+        "return index(k) + (whole_packs ? 0 : j) < elements;",
+        "return index(k) + (whole_packs ? 0 : j) <= elements;",
         "batch_norm_forward/runs/float32/",
         "a pack behind the chunk counts",
     ),
@@ -268,8 +268,8 @@ MUTANTS = [
     Mutant(
         "alignment_ignored_by_loads",
         "engines/pack_access.cuh",
-        "  if constexpr (elements == 1 || aligned) {\n    return place.after",
-        "  if constexpr (true) {\n    return place.after",
+        "  requires(elements > 1)\nclass AskedPack<T, elements, false, width, streamed> {",
+        "  requires(elements > 99)\nclass AskedPack<T, elements, false, width, streamed> {",
         "layer_norm_forward/rows/float32/",
         "a vector is read from an address that is none of a vector",
     ),
@@ -309,8 +309,8 @@ MUTANTS = [
     Mutant(
         "window_not_moved",
         "engines/pack_access.cuh",
-        "return window(pack, next, shift);",
-        "return window(pack, next, 0);",
+        "next_), shift_);",
+        "next_), 0);",
         "layer_norm_forward/rows/float32/",
         "a pack begins at the boundary before it",
     ),
@@ -325,10 +325,10 @@ MUTANTS = [
     Mutant(
         "next_word_of_nobody",
         "engines/pack_access.cuh",
-        "  if (whole && (next_whole || shift == 0)) return window",
-        "  if (whole) return window",
+        "const bool needed = !followed_ && shift_ > 0;",
+        "const bool needed = false;",
         "layer_norm_forward/rows/float32/",
-        "the last lane takes its own word for the next one",
+        "the last lane has no word behind its own",
     ),
     Mutant(
         "words_written_over_neighbours",

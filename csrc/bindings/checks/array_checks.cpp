@@ -1,3 +1,4 @@
+// Checks of arrays: kind, dtype, shape, place.
 #include "bindings/checks/checks.h"
 
 #include <algorithm>

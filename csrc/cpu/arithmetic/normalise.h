@@ -64,11 +64,6 @@ NORMDROP_INLINE pack affine(const normalised& x, pack weight, pack bias) {
 }
 
 // Calls body(has_weight, has_bias) with compile-time truth values.
-template <bool value>
-struct truth {
-  static constexpr bool is = value;
-};
-
 template <class Body>
 NORMDROP_INLINE void for_parameters(bool weight, bool bias, Body&& body) {
   if (weight && bias) return body(truth<true>{}, truth<true>{});

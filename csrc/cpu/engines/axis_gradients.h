@@ -14,16 +14,8 @@ void axis_gradients(const AxisBackward<T>& a, const Epilogue& epilogue) {
     return;
   }
   if (a.inner == 1) return RowsBackward<T, centred, Epilogue>(a, epilogue).run();
-  const ColumnTileGradient<T> all{a.grad_output,
-                                  a.x,
-                                  a.grad_x,
-                                  a.mean,
-                                  a.inv_std,
-                                  a.weight,
-                                  a.reduced,
-                                  a.inner,
-                                  a.inner,
-                                  a.mean_factors()};
+  const ColumnTileGradient<T> all{a.grad_output, a.x,       a.grad_x, a.mean,  a.inv_std,
+                                  a.weight,      a.reduced, a.inner,  a.inner, a.mean_factors()};
   const ColumnTilesGradient<T> gradient{all,
                                         a.outer,
                                         a.grad_output_outer_stride,

@@ -19,10 +19,10 @@ void normalise_axis(const AxisForward<T>& a, const Prologue& prologue) {
   }
   if (a.outer == 0 || a.inner == 0) return;
   if (a.inner == 1) return Rows<Statistic, T, Prologue>(a, prologue).run();
-  forward_column_tiles<T>(
-      {a.outer, a.reduced, a.inner}, {a.x, a.x_outer_stride}, {a.y, a.y_outer_stride}, a.weight,
-      a.bias, SetStatistic<Statistic>{a.eps},
-      [&](std::int64_t set, const Normaliser& n) { a.report(set, n); }, prologue);
+  forward_column_tiles<T>({a.outer, a.reduced, a.inner}, {a.x, a.x_outer_stride},
+                          {a.y, a.y_outer_stride}, a.weight, a.bias, SetStatistic<Statistic>{a.eps},
+                          [&](std::int64_t set, const Normaliser& n) { a.report(set, n); },
+                          prologue);
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -60,19 +60,18 @@ struct alignas(sizeof(T) * elements) Pack<T, elements> {
 // From and to an address on a boundary of the pack's size.
 template <class T, int elements, bool streamed = false>
 __device__ __forceinline__ Pack<T, elements> load_vector(const T* from) {
-  using Whole = Bytes<sizeof(Pack<T, elements>)>;
-  const Whole bytes = streamed ? load_streaming_as<Whole>(from) : load_as<Whole>(from);
+  using Word = word<sizeof(Pack<T, elements>)>;
+  const Word whole = streamed ? load_word_streaming<Word>(from) : load_word<Word>(from);
   Pack<T, elements> pack;
-  memcpy(&pack, &bytes, sizeof pack);
+  memcpy(&pack, &whole, sizeof pack);
   return pack;
 }
 
 template <class T, int elements>
 __device__ __forceinline__ void store_vector(T* to, const Pack<T, elements>& pack) {
-  using Whole = Bytes<sizeof(Pack<T, elements>)>;
-  Whole bytes;
-  memcpy(&bytes, &pack, sizeof pack);
-  store_streaming_as<Whole>(to, bytes);
+  word<sizeof pack> whole;
+  memcpy(&whole, &pack, sizeof pack);
+  store_word_streaming(to, whole);
 }
 
 template <class T, int elements>

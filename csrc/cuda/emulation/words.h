@@ -18,48 +18,71 @@ inline void check_alignment(const void* address, unsigned bytes, const Site& sit
 
 }  // namespace emulation
 
-struct alignas(16) Words {
-  std::uint32_t word[4];
+struct alignas(8) uint2 {
+  unsigned x, y;
 };
 
-template <int n>
-struct alignas(n) Bytes {
-  static_assert(n == 2 || n == 4 || n == 8 || n == 16);
-  unsigned char byte[n];
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
 };
 
-template <class T>
-T load_as(const void* source, emulation::Site site = emulation::Site::current()) {
-  emulation::check_alignment(source, alignof(T), site);
-  T value;
-  std::memcpy(&value, source, sizeof(T));
+namespace word_access {
+
+template <int bytes>
+struct word_for;
+template <>
+struct word_for<2> {
+  using type = unsigned short;
+};
+template <>
+struct word_for<4> {
+  using type = unsigned;
+};
+template <>
+struct word_for<8> {
+  using type = uint2;
+};
+template <>
+struct word_for<16> {
+  using type = uint4;
+};
+
+inline constexpr uint4 zeros{0, 0, 0, 0};
+
+}  // namespace word_access
+
+template <int bytes>
+using word = typename word_access::word_for<bytes>::type;
+
+template <class Word>
+Word load_word(const void* source, emulation::Site site = emulation::Site::current()) {
+  emulation::check_alignment(source, sizeof(Word), site);
+  Word value;
+  std::memcpy(&value, source, sizeof(Word));
   return value;
 }
 
+template <class Word>
+void store_word(void* target, Word value, emulation::Site site = emulation::Site::current()) {
+  emulation::check_alignment(target, sizeof(Word), site);
+  std::memcpy(target, &value, sizeof(Word));
+}
+
+template <class Word>
+Word load_word_streaming(const void* source, emulation::Site site = emulation::Site::current()) {
+  return load_word<Word>(source, site);
+}
+
+template <class Word>
+void store_word_streaming(void* target, Word value,
+                          emulation::Site site = emulation::Site::current()) {
+  store_word(target, value, site);
+}
+
+// The address, or that of zeros, for a load that is not wanted.
 template <class T>
-void store_as(void* target, T value, emulation::Site site = emulation::Site::current()) {
-  emulation::check_alignment(target, alignof(T), site);
-  std::memcpy(target, &value, sizeof(T));
-}
-
-template <class T>
-T load_streaming_as(const void* source, emulation::Site site = emulation::Site::current()) {
-  return load_as<T>(source, site);
-}
-
-template <class T>
-void store_streaming_as(void* target, T value, emulation::Site site = emulation::Site::current()) {
-  store_as(target, value, site);
-}
-
-inline Words load_words_streaming(const void* source,
-                                  emulation::Site site = emulation::Site::current()) {
-  return load_as<Words>(source, site);
-}
-
-inline void store_words_streaming(void* target, Words value,
-                                  emulation::Site site = emulation::Site::current()) {
-  store_as(target, value, site);
+const T* address_or_zeros(bool wanted, const T* address) {
+  return wanted ? address : reinterpret_cast<const T*>(&word_access::zeros);
 }
 
 // On a card this frees registers; here there is nothing to do.

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(block_threads, channel_blocks_resident<unit, s
   };
   const auto report = [&](const Normaliser& n) { a.arrays.statistics.set(channel, n); };
   const auto write = [&](Elements& elements, int chunk, const Normaliser& n) {
-    const Chunk place = of_channel(chunk);
+    const Chunk place = of_channel(chunk).afresh();
     const Held<T> held = hold<T>(n);
 #pragma unroll
     for (int k = 0; k < Elements::packs; ++k) {
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(block_threads,
   ChunkElements<T, unit, aligned> grad(chunk);
   ChunkElements<T, unit, aligned> x(chunk);
   grad.load(a.arrays.grad_output, a.grad_output_map, chunk);
-  x.load(a.arrays.x, a.x_map, chunk);
+  x.load(a.arrays.x, a.x_map, chunk.afresh());
   const double mean = a.arrays.mean[chunk.set];
   const double inv_std = a.arrays.inv_std[chunk.set];
   GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots);
@@ -108,6 +108,7 @@ __global__ void __launch_bounds__(block_threads,
     a.grad_weight.set(chunk.set, gx);
   }
   const bool constants = a.reciprocal == 0.0;
+  const Chunk again = chunk.afresh();
   const GradientLine line =
       line_of(mean, inv_std, g, gx, a.reciprocal, static_cast<double>(a.weight.at(chunk.set, 1)));
 #pragma unroll
@@ -119,7 +120,7 @@ __global__ void __launch_bounds__(block_threads,
     for (int j = 0; j < unit; ++j) {
       grad.pack[k].set(j, gradient(grad.pack[k][j], x.pack[k][j], line, 1.0, constants));
     }
-    grad.write(a.arrays.grad_x, a.grad_x_map, chunk, k);
+    grad.write(a.arrays.grad_x, a.grad_x_map, again, k);
   }
   if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part
 }

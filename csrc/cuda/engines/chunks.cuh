@@ -83,6 +83,14 @@ struct Chunk {
     inverse = length > 1 ? 0xffffffffu / static_cast<unsigned>(length) + 1u : 0u;
   }
 
+  // The same, of which the compiler knows nothing: where elements lie is worked out again for another
+  // pass, which costs less than the registers that would keep it.
+  __device__ __forceinline__ Chunk afresh() const {
+    Chunk same = *this;
+    forget(same.inverse);
+    return same;
+  }
+
   // Which of the chunk's runs an element is in: i / length, exact for 16 bits of either.
   __device__ int run_of(int i) const {
     const std::uint64_t product = static_cast<std::uint64_t>(static_cast<unsigned>(i)) * inverse;
@@ -103,9 +111,10 @@ struct Chunk {
   template <int unit>
   __device__ PackPlace place(int i) const {
     if constexpr (unit == 1) return {0, i < elements ? 1 : 0, false, false};
+    if (i >= elements) return {0, 0, false, false};
     const int in_run = i - run_of(i) * length;
     const int lane = lane_in_warp();
-    return {in_run, i < elements ? length - in_run : 0, lane > 0 && in_run > 0,
+    return {in_run, length - in_run, lane > 0 && in_run > 0,
             lane < warp_threads - 1 && in_run + unit < length};
   }
 };
@@ -130,33 +139,27 @@ struct ChunkElements {
   static constexpr int packs = chunk_elements<T> / block_threads / unit;
   static constexpr bool whole_packs = unit == 1 || aligned;
   Pack<T, unit> pack[packs];
-  bool valid[packs];
   int elements;  // of the chunk
 
   __device__ __forceinline__ static int index(int k) {
     return (static_cast<int>(threadIdx.x) + k * block_threads) * unit;
   }
   __device__ __forceinline__ bool holds(int k, int j) const {
-    return whole_packs ? valid[k] : index(k) + j < elements;
+    return index(k) + (whole_packs ? 0 : j) < elements;
   }
   // Whether no lane of the warp has an element of the pack.
   __device__ __forceinline__ static bool empty(int k, const Chunk& chunk) {
     return index(k) - lane_in_warp() * unit >= chunk.elements;
   }
 
-  __device__ __forceinline__ explicit ChunkElements(const Chunk& chunk) : elements(chunk.elements) {
-#pragma unroll
-    for (int k = 0; k < packs; ++k) valid[k] = index(k) < elements;
-  }
+  __device__ __forceinline__ explicit ChunkElements(const Chunk& chunk)
+      : elements(chunk.elements) {}
   __device__ __forceinline__ int count() const { return elements; }
 
   __device__ __forceinline__ void load(const T* x, const IndexMap& map, const Chunk& chunk) {
-#pragma unroll
-    for (int k = 0; k < packs; ++k) {
-      pack[k] = empty(k, chunk) ? zero_pack<T, unit>()
-                                : load_pack<T, unit, aligned>(x + chunk.element(map, index(k)),
-                                                              chunk.place<unit>(index(k)));
-    }
+    load_packs<aligned, warp_threads, false>(pack, [&](int k) {
+      return x + chunk.element(map, index(k));
+    }, [&](int k) { return chunk.place<unit>(index(k)); });
   }
 
   __device__ __forceinline__ void write(T* y, const IndexMap& map, const Chunk& chunk,

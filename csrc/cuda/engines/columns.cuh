@@ -69,11 +69,10 @@ struct ColumnPlace {
   template <bool aligned, class T, int unit, int rows>
   __device__ __forceinline__ void load(const T* from, const IndexMap& map, const ColumnPlan& plan,
                                        std::int64_t row, Pack<T, unit> (&out)[rows]) const {
-#pragma unroll
-    for (int k = 0; k < rows; ++k) {
-      const std::int64_t r = row + k * column_block_rows;
-      out[k] = load_pack<T, unit, aligned>(from + map.at(outer, r, column), pack<unit>(plan, r));
-    }
+    const auto row_of = [&](int k) { return row + k * column_block_rows; };
+    load_packs<aligned, warp_threads, false>(out, [&](int k) {
+      return from + map.at(outer, row_of(k), column);
+    }, [&](int k) { return pack<unit>(plan, row_of(k)); });
   }
 };
 

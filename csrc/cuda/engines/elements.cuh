@@ -65,12 +65,11 @@ template <class T, bool aligned, bool finite>
 __global__ void __launch_bounds__(block_threads) normalise_elements(NormaliseElements<T> a) {
   constexpr int unit = vector_elements<T>;
   Pack<T, unit> pack[packs_per_thread];
-#pragma unroll
-  for (int k = 0; k < packs_per_thread; ++k) {
-    const ElementsOfPack at(a.in, pack_of_thread(k), unit);
-    pack[k] = load_pack<T, unit, aligned>(a.x + at.outer * a.x_outer_stride + at.offset,
-                                          at.place<unit>(a.in.shape));
-  }
+  const auto indices = [&](int k) { return ElementsOfPack(a.in, pack_of_thread(k), unit); };
+  load_packs<aligned, warp_threads, false>(pack, [&](int k) {
+    const ElementsOfPack at = indices(k);
+    return a.x + at.outer * a.x_outer_stride + at.offset;
+  }, [&](int k) { return indices(k).template place<unit>(a.in.shape); });
 #pragma unroll
   for (int k = 0; k < packs_per_thread; ++k) {
     const ElementsOfPack at(a.in, pack_of_thread(k), unit);
@@ -127,16 +126,16 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
   constexpr int unit = vector_elements<T>;
   Pack<T, unit> pack[packs_per_thread];
   Pack<T, unit> x[packs_per_thread];
-#pragma unroll
-  for (int k = 0; k < packs_per_thread; ++k) {
-    const ElementsOfPack at(a.in, pack_of_thread(k), unit);
-    const PackPlace place = at.place<unit>(a.in.shape);
-    pack[k] = load_pack<T, unit, aligned>(
-        a.grad_output + at.outer * a.grad_output_outer_stride + at.offset, place);
-    x[k] = a.constants
-               ? zero_pack<T, unit>()
-               : load_pack<T, unit, aligned>(a.x + at.outer * a.x_outer_stride + at.offset, place);
-  }
+  const auto indices = [&](int k) { return ElementsOfPack(a.in, pack_of_thread(k), unit); };
+  const auto address = [&](const T* array, std::int64_t outer_stride, int k) {
+    const ElementsOfPack at = indices(k);
+    return array + at.outer * outer_stride + at.offset;
+  };
+  load_pairs<aligned, warp_threads, false>(pack, x, [&](int k) {
+    return address(a.grad_output, a.grad_output_outer_stride, k);
+  }, [&](int k) { return address(a.x, a.x_outer_stride, k); }, [&](int k) {
+    return indices(k).template place<unit>(a.in.shape);
+  });
 #pragma unroll
   for (int k = 0; k < packs_per_thread; ++k) {
     const ElementsOfPack at(a.in, pack_of_thread(k), unit);

@@ -8,14 +8,16 @@
 
 #include "cuda/arithmetic/packs.cuh"
 #include "cuda/arithmetic/reduce.cuh"
+#include "cuda/tuning.h"
 
 namespace normdrop::NORMDROP_DEVICE {
 
 // Around a pack: its line (a row, a run, or what a warp has of one) and the lanes beside this one.
 // No lane touches an element outside its line. `width` lanes, a warp or a part of one, work together.
 struct PackPlace {
-  int before;     // elements of the line before the pack
-  int after;      // elements of the line from the pack's first on; none: the pack is beyond the end
+  int before;  // elements of the line before the pack
+  int after;   // from the pack's first on; 0 or less: the pack is beyond the end, `before + after`
+               // is the length all the same
   bool preceded;  // the lane before this one has the pack before
   bool followed;  // the lane behind this one has the pack behind
 };
@@ -69,6 +71,22 @@ __device__ __forceinline__ Pack<T, elements> from_previous_lane(const Pack<T, el
       pack, [](std::uint64_t word) { return __shfl_up_sync(team_mask<width>(), word, 1, width); });
 }
 
+// One of two packs, word by word: between two addresses, packs would have to lie in memory.
+template <class T, int elements>
+__device__ __forceinline__ Pack<T, elements> chosen(bool first, const Pack<T, elements>& a,
+                                                    const Pack<T, elements>& b) {
+  constexpr int words = static_cast<int>(sizeof a) / 4;
+  std::uint32_t of_a[words];
+  std::uint32_t of_b[words];
+  memcpy(of_a, &a, sizeof a);
+  memcpy(of_b, &b, sizeof b);
+#pragma unroll
+  for (int i = 0; i < words; ++i) of_a[i] = first ? of_a[i] : of_b[i];
+  Pack<T, elements> result;
+  memcpy(&result, of_a, sizeof result);
+  return result;
+}
+
 // Elements [first, first + elements) of two packs in a row, first < elements.
 template <class T, int elements>
 __device__ __forceinline__ Pack<T, elements> window(const Pack<T, elements>& low,
@@ -102,19 +120,148 @@ __device__ __forceinline__ int behind_boundary(const T* address) {
   return static_cast<int>(items % elements);
 }
 
-// All lanes of a team call this, those beyond the end too.
-template <int width, bool streamed, class T, int elements>
-__device__ __forceinline__ Pack<T, elements> load_shifted(const T* from, const PackPlace& place) {
-  const int shift = behind_boundary<elements>(from);
-  const bool whole = shift <= place.before && elements - shift <= place.after;
-  const bool next_whole = place.followed && 2 * elements - shift <= place.after;
-  auto pack = zero_pack<T, elements>();
-  if (whole) pack = load_vector<T, elements, streamed>(from - shift);
-  const auto next = from_next_lane<width>(pack);
-  if (whole && (next_whole || shift == 0)) return window(pack, next, shift);
+// An aligned word around elements of a line: the first is element `begin` of the line, below 0 where
+// the line begins within the word.
+template <class T, int elements>
+struct WordOfLine {
+  const T* address;
+  int begin;
+  int length;  // of the line
+
+  // Zeros where the line has only a part of it, or nothing.
+  template <bool streamed>
+  __device__ __forceinline__ Pack<T, elements> load() const {
+    return load_vector<T, elements, streamed>(address_or_zeros(whole(), address));
+  }
+  // What the line has of a word that is not whole.
+  __device__ __forceinline__ void load_part(Pack<T, elements>& pack) const {
+    if (whole() || begin <= -elements || begin >= length) return;
+    auto part = zero_pack<T, elements>();
 #pragma unroll
-  for (int j = 0; j < elements; ++j) pack.set(j, j < place.after ? from[j] : T{});
-  return pack;
+    for (int j = 0; j < elements; ++j) {
+      if (begin + j >= 0 && begin + j < length) part.set(j, address[j]);
+    }
+    pack = part;
+  }
+
+ private:
+  __device__ __forceinline__ bool whole() const { return begin >= 0 && begin + elements <= length; }
+};
+
+// A pack that has been asked for: what its address says is on its way, and is first looked at by
+// take(). Several packs are asked for, then their parts, before the first is taken.
+template <class T, int elements, bool aligned, int width = warp_threads, bool streamed = false>
+class AskedPack {
+ public:
+  __device__ __forceinline__ void ask(const T* from, const PackPlace& place) {
+    pack_ = load_vector<T, elements, streamed>(address_or_zeros(place.after > 0, from));
+  }
+  __device__ __forceinline__ void ask_parts(const T*, const PackPlace&) {}
+  __device__ __forceinline__ Pack<T, elements> take() const { return pack_; }
+
+ private:
+  Pack<T, elements> pack_;
+};
+
+// Where packs lie on no boundaries: each lane has the word that its pack begins in, and gets the next
+// one from the lane behind it, or has it too. All lanes of a team come here.
+template <class T, int elements, int width, bool streamed>
+  requires(elements > 1)
+class AskedPack<T, elements, false, width, streamed> {
+ public:
+  __device__ __forceinline__ void ask(const T* from, const PackPlace& place) {
+    shift_ = behind_boundary<elements>(from);
+    followed_ = place.followed;
+    own_ = own(from, place).template load<streamed>();
+    next_ = next(from, place).template load<streamed>();
+  }
+  __device__ __forceinline__ void ask_parts(const T* from, const PackPlace& place) {
+    own(from, place).load_part(own_);
+    next(from, place).load_part(next_);
+  }
+  __device__ __forceinline__ Pack<T, elements> take() const {
+    return window(own_, chosen(followed_, from_next_lane<width>(own_), next_), shift_);
+  }
+
+ private:
+  using Word = WordOfLine<T, elements>;
+  __device__ __forceinline__ Word own(const T* from, const PackPlace& place) const {
+    return {from - shift_, place.before - shift_, place.before + place.after};
+  }
+  // Nothing where it comes from another lane, or is not needed.
+  __device__ __forceinline__ Word next(const T* from, const PackPlace& place) const {
+    const bool needed = !followed_ && shift_ > 0;
+    const Word word = own(from, place);
+    return {word.address + elements, word.begin + elements, needed ? word.length : 0};
+  }
+
+  Pack<T, elements> own_;
+  Pack<T, elements> next_;
+  int shift_;
+  bool followed_;
+};
+
+// Packs of one of `arrays` arrays that a thread asks for before it takes the first: all; but fewer where
+// each needs two words, or where there are many of single elements.
+template <bool aligned, int elements, int packs, int arrays>
+inline constexpr int packs_asked_together = [] {
+  const int most = elements == 1 ? cuda_tuning::elements_asked_together
+                   : aligned     ? packs
+                                 : cuda_tuning::shifted_packs_asked_together / arrays;
+  return packs < most ? packs : most;
+}();
+
+// Packs of data that is read once (streamed) or again soon; zeros where they are beyond the end.
+// `from(k)` and `place(k)` tell where they lie. `aligned`: every pack of the kernel lies on a boundary
+// and whole in its line. If not, all lanes of a team come here.
+template <bool aligned, int width, bool streamed, class T, int elements, int packs, class From,
+          class Place>
+__device__ __forceinline__ void load_packs(Pack<T, elements> (&pack)[packs], From&& from,
+                                           Place&& place) {
+  constexpr int together = packs_asked_together<aligned, elements, packs, 1>;
+  static_assert(packs % together == 0);
+#pragma unroll
+  for (int first = 0; first < packs; first += together) {
+    AskedPack<T, elements, aligned, width, streamed> asked[together];
+#pragma unroll
+    for (int i = 0; i < together; ++i) asked[i].ask(from(first + i), place(first + i));
+#pragma unroll
+    for (int i = 0; i < together; ++i) asked[i].ask_parts(from(first + i), place(first + i));
+#pragma unroll
+    for (int i = 0; i < together; ++i) pack[first + i] = asked[i].take();
+  }
+}
+
+// Packs of two arrays, at the same places of each.
+template <bool aligned, int width, bool streamed, class T, int elements, int packs, class First,
+          class Second, class Place>
+__device__ __forceinline__ void load_pairs(Pack<T, elements> (&first)[packs],
+                                           Pack<T, elements> (&second)[packs], First&& of_first,
+                                           Second&& of_second, Place&& place) {
+  constexpr int together = packs_asked_together<aligned, elements, packs, 2>;
+  static_assert(packs % together == 0);
+#pragma unroll
+  for (int begin = 0; begin < packs; begin += together) {
+    AskedPack<T, elements, aligned, width, streamed> asked_first[together];
+    AskedPack<T, elements, aligned, width, streamed> asked_second[together];
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      const PackPlace at = place(begin + i);
+      asked_first[i].ask(of_first(begin + i), at);
+      asked_second[i].ask(of_second(begin + i), at);
+    }
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      const PackPlace at = place(begin + i);
+      asked_first[i].ask_parts(of_first(begin + i), at);
+      asked_second[i].ask_parts(of_second(begin + i), at);
+    }
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      first[begin + i] = asked_first[i].take();
+      second[begin + i] = asked_second[i].take();
+    }
+  }
 }
 
 // All lanes of a team call this, those beyond the end too. What lanes have read of the same words
@@ -139,16 +286,13 @@ __device__ __forceinline__ void store_shifted(T* to, const Pack<T, elements>& pa
   }
 }
 
-// A pack of data that is read once (streamed) or again soon; zeros where it is beyond the end.
-// `aligned`: every pack of the kernel lies on a boundary and whole in its line. If not, all lanes of a
-// team come here.
+// One pack.
 template <class T, int elements, bool aligned, int width = warp_threads, bool streamed = false>
 __device__ __forceinline__ Pack<T, elements> load_pack(const T* from, const PackPlace& place) {
-  if constexpr (elements == 1 || aligned) {
-    return place.after > 0 ? load_vector<T, elements, streamed>(from) : zero_pack<T, elements>();
-  } else {
-    return load_shifted<width, streamed, T, elements>(from, place);
-  }
+  AskedPack<T, elements, aligned, width, streamed> asked;
+  asked.ask(from, place);
+  asked.ask_parts(from, place);
+  return asked.take();
 }
 
 template <class T, int elements, bool aligned, int width = warp_threads>

@@ -54,12 +54,8 @@ struct RowElements {
 
   __device__ __forceinline__ void load(const T* x) {
     const T* from = x + Packs::offset(0);
-#pragma unroll
-    for (int k = 0; k < packs; ++k) {
-      pack[k] = Packs::empty(k, length) ? zero_pack<T, unit>()
-                                        : load_pack<T, unit, aligned, Packs::lanes, true>(
-                                              from + k * stride, Packs::place(k, length));
-    }
+    load_packs<aligned, Packs::lanes, true>(pack, [&](int k) { return from + k * stride; },
+                                            [&](int k) { return Packs::place(k, length); });
   }
 
   // y[i] of parameters [first + i]
@@ -106,13 +102,14 @@ struct RowElements {
 };
 
 // Threads that a multiprocessor holds at once: what bounds the registers of one.
-template <bool aligned>
+template <class T, bool aligned>
 inline constexpr int row_threads_resident =
-    aligned ? cuda_tuning::row_threads_resident : cuda_tuning::shifted_row_threads_resident;
+    aligned && sizeof(T) < 8 ? cuda_tuning::row_threads_resident
+                             : cuda_tuning::wide_row_threads_resident;
 
 template <class T, bool aligned, int threads>
 __global__ void __launch_bounds__(row_block_threads<threads>,
-                                  row_threads_resident<aligned> / row_block_threads<threads>)
+                                  row_threads_resident<T, aligned> / row_block_threads<threads>)
     normalise_rows(NormaliseRows<T> a) {
   constexpr int rows = row_block_threads<threads> / threads;
   SHARED_ARRAY(double, largest_slots, slots_for<threads>);
@@ -142,7 +139,7 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
 template <class T, bool aligned, bool several>
 __global__ void __launch_bounds__(block_threads,
                                   several ? cuda_tuning::several_blocks_resident
-                                          : row_threads_resident<aligned> / block_threads)
+                                          : row_threads_resident<T, aligned> / block_threads)
     normalise_rows_on_chip(NormaliseRows<T> a, ChunkSpread spread) {
   using Elements = RowElements<T, aligned, block_threads>;
   const auto blocks = static_cast<unsigned>(spread.blocks);

@@ -33,7 +33,15 @@ struct BackwardOfRows {
   GradientSums<T>* slots;  // (slot, column), or null where no parameter gradient is wanted
 };
 
-// One row's elements of a thread.
+// One row's elements of a thread, asked for while the row before is worked on.
+template <class Asked, int packs>
+struct AskedRow {
+  Asked grad_output[packs];
+  Asked x[packs];
+  double mean;
+  double inv_std;
+};
+
 template <class T>
 struct GradientElementsOfRow {
   static constexpr int unit = vector_elements<T>;
@@ -57,6 +65,7 @@ class RowsOfThread {
   static constexpr int teams = row_block_threads<threads> / threads;
   static constexpr bool is_half = sizeof(T) == 2;
   using Elements = GradientElementsOfRow<T>;
+  using Asked = AskedRow<AskedPack<T, unit, aligned, Packs::lanes, true>, packs>;
 
   __device__ RowsOfThread(const BackwardOfRows<T>& a, std::int64_t part)
       : a_(a), first_column_(part * threads * columns) {
@@ -70,18 +79,35 @@ class RowsOfThread {
     }
   }
 
-  __device__ Elements load(std::int64_t row) const {
-    Elements elements;
-    elements.mean = a_.arrays.mean[row];
-    elements.inv_std = a_.arrays.inv_std[row];
+  __device__ Asked ask(std::int64_t row) const {
+    Asked asked;
+    asked.mean = a_.arrays.mean[row];
+    asked.inv_std = a_.arrays.inv_std[row];
     const T* grad_output = a_.arrays.grad_output + row * a_.grad_output_stride + first_column_;
     const T* x = a_.arrays.x + row * a_.x_stride + first_column_;
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
-      elements.grad_output[k] = load_pack<T, unit, aligned, Packs::lanes, true>(
-          grad_output + Packs::offset(k), Packs::place(k, length_));
-      elements.x[k] = load_pack<T, unit, aligned, Packs::lanes, true>(x + Packs::offset(k),
-                                                                      Packs::place(k, length_));
+      const PackPlace place = Packs::place(k, length_);
+      asked.grad_output[k].ask(grad_output + Packs::offset(k), place);
+      asked.x[k].ask(x + Packs::offset(k), place);
+    }
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      const PackPlace place = Packs::place(k, length_);
+      asked.grad_output[k].ask_parts(grad_output + Packs::offset(k), place);
+      asked.x[k].ask_parts(x + Packs::offset(k), place);
+    }
+    return asked;
+  }
+
+  __device__ Elements take(const Asked& asked) const {
+    Elements elements;
+    elements.mean = asked.mean;
+    elements.inv_std = asked.inv_std;
+#pragma unroll
+    for (int k = 0; k < packs; ++k) {
+      elements.grad_output[k] = asked.grad_output[k].take();
+      elements.x[k] = asked.x[k].take();
     }
     return elements;
   }
@@ -246,11 +272,14 @@ __global__ void __launch_bounds__(row_block_threads<threads>)
   std::int64_t row = slot * a.rows_per_slot + static_cast<int>(threadIdx.x) / threads;
   // Slots of two rows take turns, so that one barrier a row is enough.
   int turn = 0;
-  typename Thread::Elements next{};
-  if (row < end) next = thread.load(row);
+  // Where a row takes two words for each pack, the largest block has no registers for the next row.
+  constexpr bool ahead = aligned || threads < backward_block;
+  typename Thread::Asked next{};
+  if (ahead && row < end) next = thread.ask(row);
   for (; row < end; row += Thread::teams) {
-    const typename Thread::Elements elements = next;
-    if (row + Thread::teams < end) next = thread.load(row + Thread::teams);
+    if (!ahead) next = thread.ask(row);
+    const typename Thread::Elements elements = thread.take(next);
+    if (ahead && row + Thread::teams < end) next = thread.ask(row + Thread::teams);
     turn = 1 - turn;
     if constexpr (Thread::is_half) {
       const SingleNormaliser n = single_normaliser({elements.mean, 0.0}, elements.inv_std);

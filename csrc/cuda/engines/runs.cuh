@@ -94,13 +94,11 @@ __global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, R
     };
     Pack<T, unit> grad_output[together];
     Pack<T, unit> x[together];
-#pragma unroll
-    for (int k = 0; k < together; ++k) {
-      const PackPlace place = chunk.place<unit>(index(k));
-      grad_output[k] = load_pack<T, unit, aligned>(
-          a.grad_output + chunk.element(a.grad_output_map, index(k)), place);
-      x[k] = load_pack<T, unit, aligned>(a.x + chunk.element(a.x_map, index(k)), place);
-    }
+    load_pairs<aligned, warp_threads, false>(grad_output, x, [&](int k) {
+      return a.grad_output + chunk.element(a.grad_output_map, index(k));
+    }, [&](int k) { return a.x + chunk.element(a.x_map, index(k)); }, [&](int k) {
+      return chunk.place<unit>(index(k));
+    });
 #pragma unroll
     for (int k = 0; k < together; ++k) {
       if (index(k) >= chunk.elements) continue;

@@ -14,15 +14,15 @@ __global__ void __launch_bounds__(threads)
                  bool aligned) {
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * vectors * threads;
   const auto at = [&](int k) { return (first + k * threads + threadIdx.x) * 16; };
-  Words words[vectors];
+  uint4 words[vectors];
 #pragma unroll
   for (int k = 0; k < vectors; ++k) {
-    if (aligned && at(k) + 16 <= bytes) words[k] = load_words_streaming(source + at(k));
+    if (aligned && at(k) + 16 <= bytes) words[k] = load_word_streaming<uint4>(source + at(k));
   }
 #pragma unroll
   for (int k = 0; k < vectors; ++k) {
     if (aligned && at(k) + 16 <= bytes) {
-      store_words_streaming(target + at(k), words[k]);
+      store_word_streaming(target + at(k), words[k]);
     } else {
       for (std::int64_t i = at(k); i < at(k) + 16 && i < bytes; ++i) target[i] = source[i];
     }

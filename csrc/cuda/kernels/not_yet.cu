@@ -9,6 +9,18 @@ namespace normdrop::NORMDROP_DEVICE {
   }
 NORMDROP_NOT_YET(rms_norm_forward, RmsNormForward)
 NORMDROP_NOT_YET(rms_norm_backward, RmsNormBackward)
+NORMDROP_NOT_YET(batch_stats, BatchStatistics)
+NORMDROP_NOT_YET(batch_norm_apply, BatchNormApply)
+NORMDROP_NOT_YET(batch_norm_gradient_sums, BatchNormGradientSums)
+NORMDROP_NOT_YET(batch_norm_backward_apply, BatchNormBackwardApply)
+NORMDROP_NOT_YET(group_norm_forward, GroupNormForward)
+NORMDROP_NOT_YET(group_norm_backward, GroupNormBackward)
+NORMDROP_NOT_YET(instance_norm_forward, InstanceNormForward)
+NORMDROP_NOT_YET(instance_norm_backward, InstanceNormBackward)
+NORMDROP_NOT_YET(weight_norm_forward, WeightNormForward)
+NORMDROP_NOT_YET(weight_norm_backward, WeightNormBackward)
+NORMDROP_NOT_YET(prelu_forward, PreluForward)
+NORMDROP_NOT_YET(prelu_backward, PreluBackward)
 #undef NORMDROP_NOT_YET
 
 }  // namespace normdrop::NORMDROP_DEVICE

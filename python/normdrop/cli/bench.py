@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from normdrop import _core
 from normdrop.cli.arguments import integer
 from normdrop.cli.ending import FAILURE, INTERRUPTED, WRONG_ARGUMENTS, CommandError
 from normdrop.cli.outputs import check_outputs, output_file, save_outputs
@@ -17,8 +18,6 @@ from normdrop.cli.outputs import check_outputs, output_file, save_outputs
 if TYPE_CHECKING:
     from normdrop.benchmark import Case, Report, Settings
     from normdrop.benchmark.run import Progress
-
-_MOST_THREADS = 4096  # as `normdrop.set_num_threads` has it
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,7 +43,10 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a few cases, short rounds")
     parser.add_argument(
-        "--threads", type=integer(1, _MOST_THREADS), metavar="N", help="threads of every library"
+        "--threads",
+        type=integer(1, _core.most_threads),
+        metavar="N",
+        help="threads of every library",
     )
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the results")

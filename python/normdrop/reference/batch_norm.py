@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..gradient_sums import GradientSums
-from ..results import BatchStats, Gradients
+from ..results import BatchStats, Gradients, GradientSums
 from .moments import AnyArray, Axes, FloatArray, along, gradient_at_means, moments, normalise
 
 

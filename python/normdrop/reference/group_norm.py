@@ -80,11 +80,11 @@ def in_groups(x: AnyArray, num_groups: int, channel_axis: int) -> FloatArray:
         raise ValueError("group_norm: channel_axis must not be 0, which counts the samples, got 0")
     moved = np.moveaxis(np.asarray(x, np.float64), channel_axis, 1)
     samples, channels, *others = moved.shape
-    if num_groups < 1 or channels % num_groups:
+    if num_groups != channels and (num_groups < 1 or channels % num_groups):
         raise ValueError(
             f"group_norm: num_groups must divide the {channels} channels, got {num_groups}"
         )
-    return moved.reshape(samples, num_groups, channels // num_groups, math.prod(others))
+    return moved.reshape(samples, num_groups, channels // max(num_groups, 1), math.prod(others))
 
 
 def out_of_groups(values: FloatArray, shape: tuple[int, ...], channel_axis: int) -> FloatArray:

@@ -49,21 +49,20 @@ __device__ bool votes(int lane) {
 
 template <int n>
 __device__ bool moves_bytes(const unsigned char* source, unsigned char* target) {
-  store_as(target, load_as<Bytes<n>>(source));
-  store_streaming_as(target + 16, load_streaming_as<Bytes<n>>(source));
+  store_word(target, load_word<word<n>>(source));
+  store_word_streaming(target + 16, load_word_streaming<word<n>>(source));
   for (int i = 0; i < n; ++i) {
     if (target[i] != source[i] || target[16 + i] != source[i]) return false;
   }
   return true;
 }
 
-__device__ bool moves_words(const void* source, unsigned char* target) {
-  store_as(target, load_as<Words>(source));
-  store_words_streaming(target + 16, load_words_streaming(source));
-  const Words first = load_as<Words>(target);
-  const Words second = load_as<Words>(target + 16);
-  return first.word[0] == second.word[0] && first.word[3] == second.word[3] &&
-         load_as<std::uint32_t>(source) == first.word[0];
+__device__ bool words_in_order(const unsigned char* source) {
+  const uint4 all = load_word<uint4>(source);
+  const uint2 second_half = load_word_streaming<uint2>(address_or_zeros(true, source + 8));
+  const uint4 none = load_word<uint4>(address_or_zeros(false, source));
+  return load_word<unsigned>(source) == all.x && second_half.x == all.z && second_half.y == all.w &&
+         (none.x | none.y | none.z | none.w) == 0;
 }
 
 __global__ void __launch_bounds__(threads)
@@ -71,7 +70,7 @@ __global__ void __launch_bounds__(threads)
                         const unsigned char* __restrict__ bytes) {
   const Answers out{answers, place_of_thread()};
   SHARED_ARRAY(int, ring, threads);
-  SHARED_ARRAY(Words, scratch, 2 * threads);
+  SHARED_ARRAY(uint4, scratch, 2 * threads);
   int* dynamic = dynamic_shared<int>();
   const int thread = static_cast<int>(threadIdx.x + blockDim.x * threadIdx.y);
   const int lane = thread % 32;
@@ -87,7 +86,7 @@ __global__ void __launch_bounds__(threads)
   out.check(6, part_of_a_warp_shuffles(lane));
   out.check(7, votes(lane));
   auto* target = reinterpret_cast<unsigned char*>(&scratch[2 * thread]);
-  out.check(8, moves_words(bytes, target));
+  out.check(8, words_in_order(bytes));
   out.check(9, moves_bytes<2>(bytes, target) && moves_bytes<4>(bytes, target));
   out.check(10, moves_bytes<8>(bytes, target) && moves_bytes<16>(bytes, target));
   __threadfence();

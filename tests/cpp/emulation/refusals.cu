@@ -61,7 +61,7 @@ __global__ void barrier_of_one_block() {
   if (cluster_rank() == 0) cluster_sync();
 }
 
-__global__ void load_misaligned(const unsigned char* bytes) { load_as<Words>(bytes + 8); }
+__global__ void load_misaligned(const unsigned char* bytes) { load_word<uint4>(bytes + 8); }
 
 __global__ void look_into_block(unsigned rank) {
   SHARED_ARRAY(int, row, length);
