@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #include "cpu/tuning.h"
 
@@ -26,10 +27,12 @@ inline void pause_briefly() {
 
 enum class SpinEnd { condition, time, interruption };
 
-// Looks at the condition again and again. An interruption is a time between two looks at the clock
-// in which this thread cannot have run.
+// Looks at the condition again and again; after a while, whoever else wants the processor may have
+// it between two looks. An interruption is a time between two looks at the clock in which this
+// thread cannot have run.
 template <class Condition>
 SpinEnd spin(Clock::duration longest, const Condition& condition) {
+  constexpr auto tolerated = microseconds(tuning::interruption_us);
   const Clock::time_point start = Clock::now();
   Clock::time_point last = start;
   for (;;) {
@@ -38,9 +41,10 @@ SpinEnd spin(Clock::duration longest, const Condition& condition) {
       pause_briefly();
     }
     const Clock::time_point now = Clock::now();
-    if (now - last > microseconds(tuning::interruption_us)) return SpinEnd::interruption;
+    if (now - last > tolerated) return SpinEnd::interruption;
     if (now - start > longest) return SpinEnd::time;
     last = now;
+    if (now - start > tolerated) std::this_thread::yield();
   }
 }
 
