@@ -48,7 +48,7 @@ class Tree:
 
     def __init__(self, folder: Path, jobs: int) -> None:
         self.folder = folder / "tree"
-        self.build_folder = folder / "build"
+        self.build_folder = self.folder / "build" / "new"
         self.jobs = jobs
         shutil.copytree(ROOT, self.folder, ignore=LEFT_OUT)
 
