@@ -1,6 +1,7 @@
 // A norm over the middle axis of (outer, reduced, inner), as the engines take it: rows.h where
-// inner == 1, column_tiles.h else. Arguments come by value: a store through a pointer to T could
-// otherwise change what the compiler holds of them.
+// inner == 1, column_tiles.h else. Engines refer to these arguments (a copy of what was just stored
+// field by field waits for the stores: 15 ns of a call on (4, 16)); loops copy what they use, since a
+// store through a pointer to T could otherwise change what the compiler holds of it.
 #pragma once
 
 #include "cpu/arithmetic/gradients.h"

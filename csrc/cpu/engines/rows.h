@@ -146,8 +146,8 @@ class Rows {
     });
   }
 
-  AxisForward<T> a_;
-  Prologue prologue_;
+  const AxisForward<T>& a_;
+  const Prologue& prologue_;
   Writing how_;
   bool lines_differ_;
 };

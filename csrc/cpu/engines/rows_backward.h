@@ -148,8 +148,8 @@ class RowsBackward {
     }
   }
 
-  AxisBackward<T> a_;
-  Epilogue epilogue_;
+  const AxisBackward<T>& a_;
+  const Epilogue& epilogue_;
 };
 
 }  // namespace normdrop::NORMDROP_ISA
