@@ -209,6 +209,15 @@ PERTURBATION = 4.0
 HANG_SECONDS = 3600.0
 
 
+# Gradients of weight norm's g and of PReLU's weight, as parameter_gradient: sums whose terms are
+# products of two numbers of the dtype, so that each is rounded, and g's are divided by a norm.
+PRODUCT_SUMS = {
+    "float32": 2.2,  # 1.73, units of one element
+    "float64": 2.5,  # 2.01, units of seven
+    "float16": 1.01,  # 0.94
+    "bfloat16": 1.01,
+}
+
 # Merged statistics, in units of double, against what their parts say: rounded once, from sums of
 # two doubles.
 MERGED_UNITS = 1.0
