@@ -209,8 +209,9 @@ PERTURBATION = 4.0
 HANG_SECONDS = 3600.0
 
 
-# Gradients of weight norm's g and of PReLU's weight, as parameter_gradient: sums whose terms are
-# products of two numbers of the dtype, so that each is rounded, and g's are divided by a norm.
+# Gradients of weight norm's g and of PReLU's weight, and sums of a batch norm's gradients, as
+# parameter_gradient: sums of few terms, each of which is a product that is rounded, and g's are
+# divided by a norm.
 PRODUCT_SUMS = {
     "float32": 2.2,  # 1.73, units of one element
     "float64": 2.5,  # 2.01, units of seven
