@@ -20,6 +20,7 @@ from normdrop.benchmark.results import compare_cells
 from normdrop.benchmark.sweep import DTYPES, Ratios, draw_cases, findings, render_sweep
 from normdrop.cli.main import main
 from test_benchmark_report import make_report, samples
+from tolerances import PEER_BY_DTYPE
 
 CELLS = draw_cases(2000, 1)
 
@@ -80,6 +81,10 @@ def test_every_kind_of_cell_runs(case: Case) -> None:
         np.testing.assert_array_equal(first, outputs[0])
 
 
+# Its backward pass takes a grad_output that lies channels last for one channels first (2.13).
+WRONG_IN_TORCH = ("instance_norm",)
+
+
 @pytest.mark.frameworks
 @pytest.mark.parametrize("case", EVERY_KIND, ids=lambda case: case.name)
 def test_torch_does_the_same_work(case: Case) -> None:
@@ -90,13 +95,12 @@ def test_torch_does_the_same_work(case: Case) -> None:
         works = [peers.load_peer(name, 1).prepare(case, data) for name in (peers.OURS, "torch")]
         ours, theirs = (work.outputs(work.call()) for work in works)
     assert [array.shape for array in theirs[: len(ours)]] == [array.shape for array in ours]
-    if operation_of(case).judged_by in (None, "mask"):
+    if operation_of(case).judged_by in (None, "mask") or case.op in WRONG_IN_TORCH:
         return
-    unit = {"float64": 1e-9, "float32": 1e-3, "float16": 0.05, "bfloat16": 0.4}[case.dtype]
     for mine, other in zip(ours, theirs, strict=True):
         scale = max(1.0, float(np.abs(mine.astype(np.float64)).max(initial=0)))
         difference = mine.astype(np.float64) - other.astype(np.float64)
-        assert np.abs(difference).max(initial=0) <= unit * scale
+        assert np.abs(difference).max(initial=0) <= PEER_BY_DTYPE[case.dtype] * scale
 
 
 # ---- an operation that is not known ----

@@ -182,6 +182,10 @@ FRAMEWORK_RELATIVE = 1e-4
 # Peers of the check on a GPU, in float32 and by formulas of their own, on data of the order of 1.
 PEER_RELATIVE = 1e-3
 PEER_ABSOLUTE = 1e-4
+# Peers of a sweep, of the largest result or of 1: wrong work shows, and PyTorch's own rounding does
+# not, which in the half types loses several units where sets are short and deviations nearly
+# cancel.
+PEER_BY_DTYPE = {"float64": 1e-9, "float32": 1e-3, "float16": 0.05, "bfloat16": 0.4}
 # One unit of bfloat16, against PyTorch in float32.
 BFLOAT16_UNIT = 2.0**-7
 # Twenty layer norms on end, each of the last one's result, in float32.
@@ -207,6 +211,15 @@ PERTURBATION = 4.0
 # Seconds after which a child process or thread that should have ended counts as hung. An hour: what
 # takes minutes alone takes many times as long on a machine that others use too.
 HANG_SECONDS = 3600.0
+
+
+# Merged statistics, in units of double, against what their parts say: rounded once, from sums of
+# two doubles.
+MERGED_UNITS = 1.0
+
+# Roundoffs that a fused gradient of x may have beside those of the residual's, of which it is
+# dropout: that one may be rounded before, and the product is rounded after.
+FUSED_GRADIENT_ROUNDOFFS = 2.0
 
 
 def parts_from_whole(dtype: np.dtype | type) -> float:

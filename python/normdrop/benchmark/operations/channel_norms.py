@@ -105,12 +105,17 @@ def _group_norm(nd: Any, case: Case, d: Any) -> Call:
 
 
 def _torch_group_norm(torch: Any, case: Case, t: Any) -> Call:
-    groups, aten = groups_of(case), torch.ops.aten
+    groups, aten, arguments = groups_of(case), torch.ops.aten, (t.x, t.weight, t.bias)
+
+    def forward(x: Any, weight: Any, bias: Any) -> Any:
+        return torch.nn.functional.group_norm(x, groups, weight, bias, EPS)
+
     if case.direction == "forward":
-        group_norm = torch.nn.functional.group_norm
-        return Call(lambda x, w, b: group_norm(x, groups, w, b, EPS), (t.x, t.weight, t.bias))
+        return Call(forward, arguments)
+    if case.layout == "nhwc":  # autograd makes a contiguous copy where its function wants one
+        return by_autograd(torch, forward, arguments, t.grad_output)
     sizes = (case.shape[0], channels(case), prod(case.shape[2:]), groups)
-    _, mean, inv_std = aten.native_group_norm(t.x, t.weight, t.bias, *sizes, EPS)
+    _, mean, inv_std = aten.native_group_norm(*arguments, *sizes, EPS)
     backward, wanted = aten.native_group_norm_backward, [True, True, True]
     return Call(
         lambda g, x, m, s, w: backward(g, x, m, s, w, *sizes, wanted),
@@ -199,6 +204,7 @@ GROUP_NORM = Operation(
     },
     geometry=_in_groups,
     judged_by="samples",
+    fewest_values=2,
 )
 
 INSTANCE_NORM = Operation(

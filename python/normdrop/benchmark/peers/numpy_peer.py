@@ -7,7 +7,7 @@ import numpy as np
 from normdrop.benchmark.cases import Case
 from normdrop.benchmark.data import CaseData
 from normdrop.benchmark.operations import peer_builder
-from normdrop.benchmark.peers import Work, work_of
+from normdrop.benchmark.peers import Unsupported, Work, work_of
 
 
 def create(threads: int) -> NumpyPeer:
@@ -27,4 +27,6 @@ class NumpyPeer:
 
     def prepare(self, case: Case, data: CaseData) -> Work:
         """Build the work of a case."""
+        if case.dtype == "bfloat16":
+            raise Unsupported("computes nothing in bfloat16 itself")
         return work_of(peer_builder(case, "numpy")(np, case, data))
