@@ -34,7 +34,7 @@ def _wrong_values(function: str) -> dict[str, list[Wrong]]:
     for role in described.roles:
         if role.role == "count_of_statistics":
             roles[f"{role.of}.{role.name}"] = role.role
-    if "rng" in described.signature:
+    if described.passed("draw") and "rng" in described.signature:
         roles |= {"p": "probability", "rng": "random_source"}
     found = {name: OF_ROLE[role] for name, role in roles.items() if role in OF_ROLE}
     if described.kind == "channel_groups":

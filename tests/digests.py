@@ -76,6 +76,26 @@ def layer_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -
     yield "backward", nd.layer_norm_backward(grad, x, stats, weight, axis=axis)
 
 
+def rms_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
+    x, grad = numbers(shape, dtype, 1, offset=0.75), numbers(shape, dtype, 2, offset=0.1)
+    weight, bias = (numbers(axis_shape(shape, axis), parameters, seed) for seed in (3, 4))
+    y, stats = nd.rms_norm_forward(x, weight, bias, axis=axis)
+    yield "forward", (y, stats.inv_std)
+    yield "backward", nd.rms_norm_backward(grad, x, stats, weight, axis=axis)
+
+
+def dropout_add(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
+    x, residual, grad, grad_sum = (numbers(shape, dtype, seed, offset=0.1) for seed in range(1, 5))
+    weight, bias = (numbers(axis_shape(shape, axis), parameters, seed) for seed in (5, 6))
+    for norm, forward, backward in (
+        ("layer", nd.dropout_add_layer_norm_forward, nd.dropout_add_layer_norm_backward),
+        ("rms", nd.dropout_add_rms_norm_forward, nd.dropout_add_rms_norm_backward),
+    ):
+        fused = forward(x, residual, weight, bias, p=0.3, rng=(5, 6), axis=axis)
+        yield f"{norm}-forward", (fused.y, fused.sum, fused.stats.inv_std)
+        yield f"{norm}-backward", backward(grad, fused, weight, grad_sum=grad_sum, axis=axis)
+
+
 def batch_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
     x, grad = numbers(shape, dtype, 1, offset=0.75), numbers(shape, dtype, 2, offset=0.1)
     weight, bias = (numbers((shape[axis],), parameters, seed) for seed in (3, 4))
@@ -130,6 +150,9 @@ def families() -> Iterator[tuple[str, Family, tuple[int, ...], Any]]:
         yield "layer_norm", layer_norm, shape, -1
     for shape, axis in COLUMNS:
         yield "layer_norm", layer_norm, shape, axis
+    for shape, axis in [(rows, -1) for rows in ROWS] + COLUMNS[:3]:
+        yield "rms_norm", rms_norm, shape, axis
+        yield "dropout_add", dropout_add, shape, axis
     for shape, axis in CHANNELS:
         yield "batch_norm", batch_norm, shape, axis
     for shape in SHAPES:

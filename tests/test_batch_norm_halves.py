@@ -30,7 +30,7 @@ from oracles_in_fractions import (
     exact_merged,
     exact_statistics,
 )
-from tolerances import PERTURBATION, limits, parts_from_whole
+from tolerances import MERGED_UNITS, PERTURBATION, limits, parts_from_whole
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -237,18 +237,18 @@ def test_merged_statistics_are_rounded_once(name, eps):
     assert got.count == sum(count for *_, count in parts)
     for value, exact in zip(got[:3], (mean, var, inv_std), strict=True):
         assert value.shape == (1,) and value.dtype == np.float64
-        assert_within(statistics_units(float(value[0]), exact), 1.0, f"{name}: {exact}")
+        assert_within(statistics_units(float(value[0]), exact), MERGED_UNITS, name)
 
 
 def test_the_rule_in_plain_doubles_would_not_pass():
     """The comparison above can fail."""
-    parts = [np.array(part) for part in FAR_APART["of_means_that_cancel"]]
-    total = sum(n for *_, n in parts)
-    mean = sum(m * n for m, _, n in parts) / total
-    assert statistics_units(mean, exact_merged(FAR_APART["of_means_that_cancel"], 0.0)[0]) > 1
-    squares = sum(v * n + m * m * n for m, v, n in FAR_APART["next_to_each_other"]) / 22
-    var = squares - (sum(m * n for m, _, n in FAR_APART["next_to_each_other"]) / 22) ** 2
-    assert statistics_units(var, exact_merged(FAR_APART["next_to_each_other"], 0.0)[1]) > 1
+    parts = FAR_APART["of_means_that_cancel"]
+    mean = sum(m * n for m, _, n in parts) / sum(n for *_, n in parts)
+    assert statistics_units(mean, exact_merged(parts, 0.0)[0]) > MERGED_UNITS
+    parts = FAR_APART["next_to_each_other"]
+    mean = sum(m * n for m, _, n in parts) / sum(n for *_, n in parts)
+    square = sum((v + m * m) * n for m, v, n in parts) / sum(n for *_, n in parts)
+    assert statistics_units(square - mean**2, exact_merged(parts, 0.0)[1]) > MERGED_UNITS
 
 
 @pytest.mark.parametrize("scale", [1e200, 1e-200])

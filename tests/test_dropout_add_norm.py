@@ -23,7 +23,7 @@ from comparing import (
 )
 from normdrop import reference
 from oracles import Exact, error_in_roundoffs, error_in_units, exact_normalise
-from tolerances import PERTURBATION, ROUNDING, limits
+from tolerances import FUSED_GRADIENT_ROUNDOFFS, PERTURBATION, ROUNDING, limits
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -130,8 +130,7 @@ def check_gradients(got, want, fused, arrays, inside, outside, grad_sum):
     assert_within(errors, limit, "grad residual")
     scale = float(reference.scale_in(fused.mask.p, total.dtype))
     errors = error_in_roundoffs(got.x, rounded(want.x, spread * scale))
-    # Of the rounded gradient of the residual or of that before rounding: two roundings more.
-    assert_within(errors, limit + 2.0, "grad x")
+    assert_within(errors, limit + FUSED_GRADIENT_ROUNDOFFS, "grad x")
     assert not got.x[~fused.mask.keep].any()
     for name, terms in (("weight", grad * x_hat), ("bias", grad)):
         left, right = getattr(got, name), getattr(want, name)

@@ -213,6 +213,15 @@ PERTURBATION = 4.0
 HANG_SECONDS = 3600.0
 
 
+# Merged statistics, in units of double, against what their parts say: rounded once, from sums of
+# two doubles.
+MERGED_UNITS = 1.0
+
+# Roundoffs that a fused gradient of x may have beside those of the residual's, of which it is
+# dropout: that one may be rounded before, and the product is rounded after.
+FUSED_GRADIENT_ROUNDOFFS = 2.0
+
+
 def parts_from_whole(dtype: np.dtype | type) -> float:
     """Units between y of parts, at their merged statistics, and y of the whole.
 

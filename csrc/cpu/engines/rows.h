@@ -89,7 +89,7 @@ class Rows {
       const double var = scalars.spread().var[r];
       const double inv_std = scalars.spread().inv_std[r];
       const MeanParts mean = scalars.mean(r);
-      const SingleNormaliser single = single_normaliser(mean, inv_std);
+      const SingleNormaliser single = single_normaliser<Statistic::centred>(mean, inv_std);
       Normaliser n{{mean.centre, mean.offset}, {inv_std, 0.0}, var, 1.0};
       if (__builtin_expect(!is_finite(var), 0)) {
         n = normaliser_of<Statistic>(Runs<T>{from, 1, length.length, 0}, a_.eps);

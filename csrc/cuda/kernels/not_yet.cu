@@ -21,6 +21,10 @@ NORMDROP_NOT_YET(weight_norm_forward, WeightNormForward)
 NORMDROP_NOT_YET(weight_norm_backward, WeightNormBackward)
 NORMDROP_NOT_YET(prelu_forward, PreluForward)
 NORMDROP_NOT_YET(prelu_backward, PreluBackward)
+NORMDROP_NOT_YET(dropout_add_layer_norm_forward, DropoutAddLayerNormForward)
+NORMDROP_NOT_YET(dropout_add_layer_norm_backward, DropoutAddLayerNormBackward)
+NORMDROP_NOT_YET(dropout_add_rms_norm_forward, DropoutAddRmsNormForward)
+NORMDROP_NOT_YET(dropout_add_rms_norm_backward, DropoutAddRmsNormBackward)
 #undef NORMDROP_NOT_YET
 
 }  // namespace normdrop::NORMDROP_DEVICE
