@@ -6,8 +6,11 @@
 #include "ops/copy.h"
 #include "ops/dropout.h"
 #include "ops/dropout_add_norm.h"
+#include "ops/group_norm.h"
 #include "ops/layer_norm.h"
+#include "ops/prelu.h"
 #include "ops/rms_norm.h"
+#include "ops/weight_norm.h"
 
 // X(name of the function, its arguments)
 #define NORMDROP_OPERATIONS(X)                                    \
@@ -22,7 +25,19 @@
   X(batch_norm_forward, BatchNormForward)                         \
   X(batch_norm_inference, BatchNormInference)                     \
   X(batch_norm_backward, BatchNormBackward)                       \
+  X(batch_stats, BatchStatistics)                                 \
+  X(batch_norm_apply, BatchNormApply)                             \
+  X(batch_norm_gradient_sums, BatchNormGradientSums)              \
+  X(batch_norm_backward_apply, BatchNormBackwardApply)            \
   X(update_running_stats, RunningStatsUpdate)                     \
+  X(group_norm_forward, GroupNormForward)                         \
+  X(group_norm_backward, GroupNormBackward)                       \
+  X(instance_norm_forward, InstanceNormForward)                   \
+  X(instance_norm_backward, InstanceNormBackward)                 \
+  X(weight_norm_forward, WeightNormForward)                       \
+  X(weight_norm_backward, WeightNormBackward)                     \
+  X(prelu_forward, PreluForward)                                  \
+  X(prelu_backward, PreluBackward)                                \
   X(dropout, Dropout)                                             \
   X(dropout_keep, DropoutKeep)                                    \
   X(copy, Copy)

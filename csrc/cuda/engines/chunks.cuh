@@ -11,13 +11,23 @@ namespace normdrop::NORMDROP_DEVICE {
 
 using cuda_tuning::block_threads;
 
-// Where something lies for (set, run, element) or (outer, row, column), in elements.
+// Where something lies for (set, run, element) or (outer, row, column), in elements. The first index may
+// count `together` neighbours, `step` apart, in each of what lies `first` apart: the groups of group norm
+// in a batch index.
 struct IndexMap {
-  std::int64_t first;
-  std::int64_t second;
-  std::int64_t third;
+  std::int64_t first = 0;
+  std::int64_t second = 0;
+  std::int64_t third = 0;
+  std::int64_t together = 1;
+  std::int64_t step = 0;
+
   __host__ __device__ std::int64_t at(std::int64_t i, std::int64_t j, std::int64_t k) const {
-    return i * first + j * second + k * third;
+    return at_first(i) + j * second + k * third;
+  }
+
+ private:
+  __host__ __device__ std::int64_t at_first(std::int64_t i) const {
+    return together == 1 ? i * first : i / together * first + i % together * step;
   }
 };
 
@@ -25,7 +35,8 @@ struct IndexMap {
 template <class T>
 bool packs_lie_aligned(const void* pointer, const IndexMap& map, int unit) {
   return packs_lie_aligned<T>(pointer, map.first, unit) &&
-         packs_lie_aligned<T>(pointer, map.second, unit);
+         packs_lie_aligned<T>(pointer, map.second, unit) &&
+         packs_lie_aligned<T>(pointer, map.step, unit);
 }
 
 // Elements of a set in chunks: some whole runs, or a part of one.

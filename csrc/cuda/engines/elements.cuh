@@ -23,13 +23,6 @@ __device__ __forceinline__ void load_parameters(const Parameter<T>& parameter, c
   }
 }
 
-// The packs of a thread in an element-wise pass, `block_threads` packs apart.
-inline constexpr int packs_per_thread = cuda_tuning::packs_per_thread;
-__device__ __forceinline__ std::int64_t pack_of_thread(int k) {
-  return (static_cast<std::int64_t>(blockIdx.x) * packs_per_thread + k) * block_threads +
-         threadIdx.x;
-}
-
 template <class T>
 struct NormaliseElements {
   const T* x;
@@ -41,8 +34,13 @@ struct NormaliseElements {
   std::int64_t x_outer_stride;
   std::int64_t y_outer_stride;
   IndexMap normaliser_map;
+  Quotient middle_together;
   IndexMap parameter_map;
   bool parameters_aligned;
+
+  __device__ __forceinline__ const Normaliser* normaliser(const ElementsOfPack& at) const {
+    return normalisers + normaliser_map.at(at.outer, middle_together.of(at.middle), at.inner);
+  }
 };
 
 // Elements of a pack that crosses from one normaliser to the next.
@@ -53,7 +51,7 @@ __device__ __forceinline__ void normalise_across(Pack<T, unit>& pack, ElementsOf
 #pragma unroll
   for (int j = 0; j < unit; ++j) {
     if (j >= at.count) break;
-    const Normaliser* normaliser = a.normalisers + at.in(a.normaliser_map);
+    const Normaliser* normaliser = a.normaliser(at);
     const std::int64_t parameter = at.in(a.parameter_map);
     pack.set(j, normalised<finite>(pack[j], hold<T>(*normaliser), normaliser,
                                    a.weight.at(parameter, 1), a.bias.at(parameter, 0), has_bias));
@@ -75,7 +73,7 @@ __global__ void __launch_bounds__(block_threads) normalise_elements(NormaliseEle
     const ElementsOfPack at(a.in, pack_of_thread(k), unit);
     if (at.count > 0) {
       if (aligned || at.stays(a.in.shape, unit)) {
-        const Normaliser* normaliser = a.normalisers + at.in(a.normaliser_map);
+        const Normaliser* normaliser = a.normaliser(at);
         wide<T> weight[unit];
         wide<T> bias[unit];
         load_parameters(a.weight, a.parameter_map, a.in.shape, at, 1, a.parameters_aligned, weight);
@@ -106,17 +104,21 @@ struct GradientElements {
   IndexMap parameter_map;
   bool parameters_aligned;
   bool constants;
+  const T* addend;  // or null
+  std::int64_t addend_outer_stride;
 };
 
 // Elements of a pack that crosses from one line to the next.
 template <class T, int unit>
 __device__ __forceinline__ void gradient_across(Pack<T, unit>& pack, const Pack<T, unit>& x,
-                                                ElementsOfPack at, const GradientElements<T>& a) {
+                                                const Pack<T, unit>& addend, ElementsOfPack at,
+                                                const GradientElements<T>& a) {
 #pragma unroll
   for (int j = 0; j < unit; ++j) {
     if (j >= at.count) break;
     pack.set(j, gradient(pack[j], x[j], a.lines[at.in(a.line_map)],
-                         static_cast<double>(a.weight.at(at.in(a.parameter_map), 1)), a.constants));
+                         static_cast<double>(a.weight.at(at.in(a.parameter_map), 1)), a.constants,
+                         addend[j]));
     at.next(a.in.shape);
   }
 }
@@ -126,6 +128,7 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
   constexpr int unit = vector_elements<T>;
   Pack<T, unit> pack[packs_per_thread];
   Pack<T, unit> x[packs_per_thread];
+  Pack<T, unit> addend[packs_per_thread];
   const auto indices = [&](int k) { return ElementsOfPack(a.in, pack_of_thread(k), unit); };
   const auto address = [&](const T* array, std::int64_t outer_stride, int k) {
     const ElementsOfPack at = indices(k);
@@ -146,11 +149,11 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
         load_parameters(a.weight, a.parameter_map, a.in.shape, at, 1, a.parameters_aligned, weight);
 #pragma unroll
         for (int j = 0; j < unit; ++j) {
-          pack[k].set(
-              j, gradient(pack[k][j], x[k][j], line, static_cast<double>(weight[j]), a.constants));
+          pack[k].set(j, gradient(pack[k][j], x[k][j], line, static_cast<double>(weight[j]),
+                                  a.constants, addend[k][j]));
         }
       } else {
-        gradient_across(pack[k], x[k], at, a);
+        gradient_across(pack[k], x[k], addend[k], at, a);
       }
     }
     store_pack<T, unit, aligned>(a.grad_x + at.outer * a.grad_x_outer_stride + at.offset, pack[k],
