@@ -52,6 +52,9 @@ inline constexpr int shared_bytes_beside_chunks =
 inline constexpr int backward_columns_per_thread = 8;
 inline constexpr int backward_block = 512;
 
+// Its threads that a multiprocessor shall hold at once.
+inline constexpr int backward_threads_resident = 512;
+
 // Its slots of rows: one for every so many rows, which keeps partial results below a twentieth of the
 // traffic, but enough of them for a card while there are rows, and no more than two for each of an
 // H200's 132 multiprocessors (many blocks of few threads each: more). Bits.

@@ -134,11 +134,16 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
     const ElementsOfPack at = indices(k);
     return array + at.outer * outer_stride + at.offset;
   };
+  const auto place = [&](int k) { return indices(k).template place<unit>(a.in.shape); };
   load_pairs<aligned, warp_threads, false>(pack, x, [&](int k) {
     return address(a.grad_output, a.grad_output_outer_stride, k);
-  }, [&](int k) { return address(a.x, a.x_outer_stride, k); }, [&](int k) {
-    return indices(k).template place<unit>(a.in.shape);
-  });
+  }, [&](int k) { return address(a.x, a.x_outer_stride, k); }, place);
+#pragma unroll
+  for (int k = 0; k < packs_per_thread; ++k) addend[k] = zero_pack<T, unit>();
+  if (a.addend != nullptr) {
+    load_packs<aligned, warp_threads, false>(
+        addend, [&](int k) { return address(a.addend, a.addend_outer_stride, k); }, place);
+  }
 #pragma unroll
   for (int k = 0; k < packs_per_thread; ++k) {
     const ElementsOfPack at(a.in, pack_of_thread(k), unit);

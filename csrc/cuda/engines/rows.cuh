@@ -164,16 +164,36 @@ struct RowElements {
                                         std::int64_t row, std::int64_t first) {
     T* to = y + Packs::offset(0);
     const std::int64_t position = first + Packs::offset(0);
-    if (aligned && parameters.are_plain()) {
-      write_with(to, n, true, [&](int k, wide<T>(&weight)[unit], wide<T>(&bias)[unit]) {
-        parameters.load_plain(holds(k, 0), position + k * stride, weight, bias);
+    const bool has_bias = parameters.bias.values != nullptr;
+    const auto plain = [&](int k, wide<T>(&weight)[unit], wide<T>(&bias)[unit]) {
+      parameters.load_plain(holds(k, 0), position + k * stride, weight, bias);
+    };
+    const auto any = [&](int k, wide<T>(&weight)[unit], wide<T>(&bias)[unit]) {
+      if (aligned ? !holds(k, 0) : Packs::empty(k, length)) return;
+      const int count = aligned ? unit : length - Packs::offset(k);
+      parameters.load(row, position + k * stride, count, weight, bias);
+    };
+    const Held<T> held = hold<T>(n);
+    const auto quick = [&](T x, wide<T> weight, wide<T> bias, bool with_bias) {
+      if constexpr (sizeof(T) == 8) {
+        return normalised_exactly<true>(x, held, weight, bias, with_bias);
+      } else {
+        return normalised_in_single(x, held, weight, bias, with_bias);
+      }
+    };
+    bool suits = true;
+    if constexpr (sizeof(T) < 8) suits = held.usable;
+    if (suits && aligned && parameters.are_plain()) {
+      write_packs(to, plain,
+                  [&](T x, wide<T> weight, wide<T> bias) { return quick(x, weight, bias, true); });
+    } else if (suits) {
+      write_packs(to, any, [&](T x, wide<T> weight, wide<T> bias) {
+        return quick(x, weight, bias, has_bias);
       });
-    } else {
-      write_with(to, n, parameters.bias.values != nullptr,
-                 [&](int k, wide<T>(&weight)[unit], wide<T>(&bias)[unit]) {
-        if (aligned ? !holds(k, 0) : Packs::empty(k, length)) return;
-        const int count = aligned ? unit : length - Packs::offset(k);
-        parameters.load(row, position + k * stride, count, weight, bias);
+    } else if constexpr (sizeof(T) < 8) {
+      write_packs(to, any, [&](T x, float weight, float bias) {
+        return normalised_in_double(x, n, static_cast<double>(weight), static_cast<double>(bias),
+                                    has_bias);
       });
     }
   }
@@ -181,39 +201,29 @@ struct RowElements {
   static constexpr int stride = threads * unit;
 
  private:
-  // One branch for all packs, so that the parameters of several are asked for together.
-  template <class Load>
-  __device__ __forceinline__ void write_with(T* to, const Normaliser& n, bool has_bias,
-                                             Load&& load_parameters) {
-    const Held<T> held = hold<T>(n);
-    if constexpr (sizeof(T) == 8) {
-      write_packs(to, load_parameters, [&](T x, double weight, double bias) {
-        return normalised_exactly<true>(x, held, weight, bias, has_bias);
-      });
-    } else if (held.usable) {
-      write_packs(to, load_parameters, [&](T x, float weight, float bias) {
-        return normalised_in_single(x, held, weight, bias, has_bias);
-      });
-    } else {
-      write_packs(to, load_parameters, [&](T x, float weight, float bias) {
-        return normalised_in_double(x, n, static_cast<double>(weight), static_cast<double>(bias),
-                                    has_bias);
-      });
-    }
-  }
+  // Parameters of two packs are asked for before the first is used.
+  static constexpr int together = aligned && packs % 2 == 0 ? 2 : 1;
 
   template <class Load, class Element>
-  __device__ __forceinline__ void write_packs(T* to, Load& load_parameters, Element&& element) {
+  __device__ __forceinline__ void write_packs(T* to, Load&& load_parameters, Element&& element) {
 #pragma unroll
-    for (int k = 0; k < packs; ++k) {
-      if (!aligned && Packs::empty(k, length)) continue;
-      forget_widened(pack[k]);
-      wide<T> weight[unit] = {};
-      wide<T> bias[unit] = {};
-      load_parameters(k, weight, bias);
+    for (int first = 0; first < packs; first += together) {
+      wide<T> weight[together][unit] = {};
+      wide<T> bias[together][unit] = {};
 #pragma unroll
-      for (int j = 0; j < unit; ++j) pack[k].set(j, element(pack[k][j], weight[j], bias[j]));
-      store_pack<T, unit, aligned, Packs::lanes>(to + k * stride, pack[k], Packs::place(k, length));
+      for (int i = 0; i < together; ++i) load_parameters(first + i, weight[i], bias[i]);
+#pragma unroll
+      for (int i = 0; i < together; ++i) {
+        const int k = first + i;
+        if (!aligned && Packs::empty(k, length)) continue;
+        forget_widened(pack[k]);
+#pragma unroll
+        for (int j = 0; j < unit; ++j) {
+          pack[k].set(j, element(pack[k][j], weight[i][j], bias[i][j]));
+        }
+        store_pack<T, unit, aligned, Packs::lanes>(to + k * stride, pack[k],
+                                                   Packs::place(k, length));
+      }
     }
   }
 };

@@ -266,7 +266,9 @@ __device__ __forceinline__ Value over_row(Value value, Value* slots, Value* part
 }
 
 template <class T, bool aligned, int threads>
-__global__ void __launch_bounds__(row_block_threads<threads>)
+__global__ void __launch_bounds__(row_block_threads<threads>,
+                                  cuda_tuning::backward_threads_resident /
+                                      row_block_threads<threads>)
     backward_of_rows(BackwardOfRows<T> a) {
   using Thread = RowsOfThread<T, aligned, threads>;
   constexpr int block = row_block_threads<threads>;

@@ -67,7 +67,7 @@ struct Measure {
   bool averaged = true;
   double eps = 0.0;
 
-  EitherStatistic statistic() const { return {centred}; }
+  __host__ __device__ EitherStatistic statistic() const { return {centred}; }
   double divisor(double count) const { return averaged ? count : 1.0; }
 };
 

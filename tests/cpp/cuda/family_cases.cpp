@@ -217,14 +217,15 @@ void run(const Context& context, Memory& memory, GroupBackward<T, P, before, gro
   arrays.check(one, problem);
 }
 
-// On an H200, and on a card that has to go through memory.
+// On an H200, and on a card that has to go through memory, whose bits may be others.
 template <class Problem>
 void on_all_cards(const Context& context, Memory& memory, Problem& problem,
                   const std::vector<Variant>& variants) {
+  Problem elsewhere = problem;
   for (const Variant& v : variants) {
     run(context, memory, problem, v);
     const WithoutClusters other_card(SharedMemory::little);
-    run(context, memory, problem, v);
+    run(context, memory, elsewhere, v);
   }
 }
 
@@ -248,9 +249,18 @@ template <class T>
 std::vector<Shape> axis_shapes() {
   const std::int64_t each = forward_elements<T>;
   const std::int64_t vector = vector_of<T>;
-  return {{9, 5 * vector + 1, 1}, {33, vector, 1},        {7, 4 * each, 1},  {3, 30 * each, 1},
-          {2, 100 * each, 1},     {2, 128 * each - 3, 1}, {1, 256 * each, 1}, {2, 256 * each + 8, 1},
-          {1, 5 * 256 * each, 1}, {2, 20, 40},            {3, 9, 37},        {1, 300, 3}};
+  return {{9, 5 * vector + 1, 1},
+          {33, vector, 1},
+          {7, 4 * each, 1},
+          {3, 30 * each, 1},
+          {2, 100 * each, 1},
+          {2, 128 * each - 3, 1},
+          {1, 256 * each, 1},
+          {2, 256 * each + 8, 1},
+          {1, 5 * 256 * each, 1},
+          {2, 20, 40},
+          {3, 9, 37},
+          {1, 300, 3}};
 }
 
 // Weight norm has no bias and always a weight.
@@ -258,8 +268,9 @@ template <class T, bool backward, class Problem>
 void of_kept(const Context& context) {
   Memory memory;
   const std::int64_t chunk = 256 * forward_elements<T>;
-  const std::vector<Shape> shapes{{3, 4, 9}, {1, 3, 5 * vector_of<T>}, {1, 2, chunk + 8},
-                                  {40, 36, 1}, {300, 3, 1}, {2, 2, chunk}};
+  const std::vector<Shape> shapes{{3, 4, 9},         {1, 3, 5 * vector_of<T>},
+                                  {1, 2, chunk + 8}, {40, 36, 1},
+                                  {300, 3, 1},       {2, 2, chunk}};
   for (const Shape& shape : shapes) {
     Problem problem(shape, Data::ordinary, true, false);
     if constexpr (!backward) {
@@ -282,13 +293,15 @@ void over_groups(const Context& context) {
   const std::int64_t each = forward_elements<T>;
   const std::int64_t vector = vector_of<T>;
   over<T, backward, Problem<T, P, 1, 3>>(
-      context, {{5, 6, 2 * vector}, {2, 6, 7}, {3, 12, 1}, {2, 6, 40 * each}, {1, 6, 128 * each + 5}});
+      context,
+      {{5, 6, 2 * vector}, {2, 6, 7}, {3, 12, 1}, {2, 6, 40 * each}, {1, 6, 128 * each + 5}});
   over<T, backward, Problem<T, P, 5, 3>>(context, {{3, 6 * vector, 5}, {2, 6, 5}, {2, 6, 35}});
 }
 template <class T, class P, template <class, class, std::int64_t, std::int64_t> class Problem,
           bool backward>
 void over_instances(const Context& context) {
-  over<T, backward, Problem<T, P, 1, 4>>(context, {{3, 4, 4 * vector_of<T>}, {2, 4, 49}, {2, 4, 1}});
+  over<T, backward, Problem<T, P, 1, 4>>(context,
+                                         {{3, 4, 4 * vector_of<T>}, {2, 4, 49}, {2, 4, 1}});
   over<T, backward, Problem<T, P, 6, 4>>(context, {{2, 4, 6}});
 }
 
@@ -430,12 +443,10 @@ void add_groups(const std::string& dtype, std::vector<Group>* groups) {
   const auto add = [&](const char* name, void (*run)(const Context&)) {
     groups->push_back({name + dtype, run});
   };
-  add("rms_norm_forward/axis/", [](const Context& context) {
-    over<T, false, RmsForward<T, P>>(context, axis_shapes<T>());
-  });
-  add("rms_norm_backward/axis/", [](const Context& context) {
-    over<T, true, RmsBackward<T, P>>(context, axis_shapes<T>());
-  });
+  add("rms_norm_forward/axis/",
+      [](const Context& context) { over<T, false, RmsForward<T, P>>(context, axis_shapes<T>()); });
+  add("rms_norm_backward/axis/",
+      [](const Context& context) { over<T, true, RmsBackward<T, P>>(context, axis_shapes<T>()); });
   add("weight_norm_forward/kept/", of_kept<T, false, WeightForward<T, P>>);
   add("weight_norm_backward/kept/", of_kept<T, true, WeightBackward<T, P>>);
   add("group_norm_forward/groups/", over_groups<T, P, GroupForward, false>);

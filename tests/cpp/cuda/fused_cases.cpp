@@ -189,10 +189,11 @@ void fused(const Context& context, void (*operation)(const Arguments&)) {
   for (const Shape& shape : shapes) {
     Problem<T, Slices, P> problem(shape, turn % 3 * 4 + (turn % 4 == 2 ? 1 : 0));
     ++turn;
+    Problem<T, Slices, P> elsewhere = problem;
     for (const Variant& v : few_variants(sizeof(T), 2, context.quick)) {
       run<Arguments, has_mean>(context, operation, memory, problem, v);
       const WithoutClusters other_card(SharedMemory::little);
-      run<Arguments, has_mean>(context, operation, memory, problem, v);
+      run<Arguments, has_mean>(context, operation, memory, elsewhere, v);
     }
     if (shape.size() > 1000) continue;
     for (const Variant& v : shifted_variants(sizeof(T), 2)) {
