@@ -82,6 +82,14 @@ inline constexpr std::int64_t cut_run_elements = 512;
 // and 4 sets waits an eighth of its time.
 inline constexpr std::int64_t sets_per_thread = 4;
 
+// Group norm: shorter lines have a weight for each element instead of one for the line, whose
+// scalars take as long as a pack.
+inline constexpr std::int64_t shortest_line = 16;
+
+// Rows of fewer channels than this are seen as rows of at least so many elements, several in one.
+inline constexpr std::int64_t narrow_channels = 48;
+inline constexpr std::int64_t narrow_row_elements = 128;
+
 // A column's centre is sought in this many first rows, and in one row of so many: see
 // docs/numerics.md for what that costs at most. Sums of so many rows are then added to the others.
 inline constexpr std::int64_t centre_rows = 64;

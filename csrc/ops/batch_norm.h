@@ -125,12 +125,11 @@ struct BatchStatistics {
 constexpr auto description(const BatchStatistics*) {
   using namespace roles;
   using A = BatchStatistics;
-  return describe(Entries{"batch_stats"}, Rows::together,
-                  PerChannel<A>{&A::batch, &A::channels, &A::inner},
-                  Leader<A>{"x", &A::x, &A::x_batch_stride}, ChannelAxis{"channel_axis"},
-                  Epsilon<A>{"eps", &A::eps}, NewStatistic<A>{"mean", &A::mean},
-                  NewStatistic<A>{"var", &A::var}, NewStatistic<A>{"inv_std", &A::inv_std},
-                  NewCount{"count"});
+  return describe(
+      Entries{"batch_stats"}, Rows::together, PerChannel<A>{&A::batch, &A::channels, &A::inner},
+      Leader<A>{"x", &A::x, &A::x_batch_stride}, ChannelAxis{"channel_axis"},
+      Epsilon<A>{"eps", &A::eps}, NewStatistic<A>{"mean", &A::mean},
+      NewStatistic<A>{"var", &A::var}, NewStatistic<A>{"inv_std", &A::inv_std}, NewCount{"count"});
 }
 
 struct BatchNormApply {
@@ -155,8 +154,7 @@ constexpr auto description(const BatchNormApply*) {
   using A = BatchNormApply;
   return describe(
       Entries{"batch_norm_apply"}, Rows::independent,
-      PerChannel<A>{&A::batch, &A::channels, &A::inner},
-      Leader<A>{"x", &A::x, &A::x_batch_stride},
+      PerChannel<A>{&A::batch, &A::channels, &A::inner}, Leader<A>{"x", &A::x, &A::x_batch_stride},
       Statistics<A>{"stats", "BatchStats", {{"mean", &A::mean}, {"inv_std", &A::inv_std}}},
       Parameter<A>{"weight", &A::weight}, Parameter<A>{"bias", &A::bias},
       ChannelAxis{"channel_axis"}, Result<A>{"out", &A::y, &A::y_batch_stride, "x"});
@@ -222,8 +220,7 @@ constexpr auto description(const BatchNormBackwardApply*) {
       Like<A>{"grad_output", &A::grad_output, &A::grad_output_batch_stride},
       Leader<A>{"x", &A::x, &A::x_batch_stride},
       Statistics<A>{"stats", "BatchStats", {{"mean", &A::mean}, {"inv_std", &A::inv_std}}},
-      Statistics<A>{
-          "sums", "GradientSums", {{"grad", &A::grad}, {"grad_x_hat", &A::grad_x_hat}}},
+      Statistics<A>{"sums", "GradientSums", {{"grad", &A::grad}, {"grad_x_hat", &A::grad_x_hat}}},
       CountOfStatistics<A>{"stats", "count", &A::count}, Parameter<A>{"weight", &A::weight},
       ChannelAxis{"channel_axis"},
       Result<A>{"out", &A::grad_x, &A::grad_x_batch_stride, "grad_output"});

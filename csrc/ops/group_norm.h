@@ -76,9 +76,8 @@ constexpr auto description(const GroupNormBackward*) {
       Like<A>{"grad_output", &A::grad_output, &A::grad_output_batch_stride},
       Leader<A>{"x", &A::x, &A::x_batch_stride},
       Statistics<A>{"stats", "NormStats", {{"mean", &A::mean}, {"inv_std", &A::inv_std}}},
-      NumberOfGroups{"num_groups"}, Parameter<A>{"weight", &A::weight},
-      ChannelAxis{"channel_axis"}, Wanted{"bias"},
-      Result<A>{"out", &A::grad_x, &A::grad_x_batch_stride, "grad_output"},
+      NumberOfGroups{"num_groups"}, Parameter<A>{"weight", &A::weight}, ChannelAxis{"channel_axis"},
+      Wanted{"bias"}, Result<A>{"out", &A::grad_x, &A::grad_x_batch_stride, "grad_output"},
       Gradient<A>{"weight", &A::grad_weight}, Gradient<A>{"bias", &A::grad_bias});
 }
 

@@ -58,14 +58,13 @@ struct PreluBackward {
 constexpr auto description(const PreluBackward*) {
   using namespace roles;
   using A = PreluBackward;
-  return describe(Entries{"prelu_backward"}, Rows::together,
-                  PerChannel<A>{&A::batch, &A::channels, &A::inner},
-                  Like<A>{"grad_output", &A::grad_output, &A::grad_output_batch_stride},
-                  Leader<A>{"x", &A::x, &A::x_batch_stride},
-                  Parameter<A>{"weight", &A::weight, Presence::required_or_one_for_all},
-                  ChannelAxis{"channel_axis"},
-                  NewResult<A>{"grad_x", &A::grad_x, &A::grad_x_batch_stride},
-                  Gradient<A>{"weight", &A::grad_weight});
+  return describe(
+      Entries{"prelu_backward"}, Rows::together, PerChannel<A>{&A::batch, &A::channels, &A::inner},
+      Like<A>{"grad_output", &A::grad_output, &A::grad_output_batch_stride},
+      Leader<A>{"x", &A::x, &A::x_batch_stride},
+      Parameter<A>{"weight", &A::weight, Presence::required_or_one_for_all},
+      ChannelAxis{"channel_axis"}, NewResult<A>{"grad_x", &A::grad_x, &A::grad_x_batch_stride},
+      Gradient<A>{"weight", &A::grad_weight});
 }
 
 }  // namespace normdrop

@@ -28,6 +28,9 @@ struct MeanFactors {
   double g;
   double gx;
   bool are_zero() const { return g == 0.0 && gx == 0.0; }
+  // Where no mean was subtracted a sum of g that is not finite must not count.
+  double mean_g(double sum) const { return g == 0.0 && gx != 0.0 ? 0.0 : sum * g; }
+  double mean_gx(double sum) const { return sum * gx; }
 };
 
 }  // namespace normdrop::NORMDROP_ISA

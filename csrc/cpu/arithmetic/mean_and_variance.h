@@ -9,6 +9,12 @@
 
 namespace normdrop::NORMDROP_ISA {
 
+// Found by the type of the parts, which may be declared behind this header.
+template <class Part>
+NORMDROP_INLINE Part merge_parts(const Part* parts, std::int64_t count, std::int64_t step) {
+  return merge(parts, count, step);
+}
+
 template <class Partial>
 struct SetStatistic {
   using Part = Partial;
@@ -23,7 +29,7 @@ struct SetStatistic {
     column_parts(in, scratch, out);
   }
   static Part merge(const Part* parts, std::int64_t count, std::int64_t step = 1) {
-    return NORMDROP_ISA::merge(parts, count, step);
+    return merge_parts(parts, count, step);
   }
   template <class T>
   Normaliser finish(const Part& all, const Runs<T>& in) const {

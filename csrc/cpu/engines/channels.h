@@ -97,6 +97,19 @@ void forward_sets(const Operation operation) {
                            : forward_whole_sets<T>(operation);
 }
 
+// Only the statistics: an operation without write().
+template <class T, class Operation>
+void report_sets(const Operation operation) {
+  if (few_sets(operation.sets)) {
+    Scratch<Normaliser> normalisers(operation.sets);
+    return normalisers_by_chunks<T>(operation, normalisers.data());
+  }
+  const ChunkPlan plan = plan_chunks<T>(operation.runs, operation.length);
+  parallel_for(operation.sets, operation.runs * operation.length, [&](std::int64_t set) {
+    operation.report(set, normaliser_of_set(operation.elements(set), plan, operation.statistic));
+  });
+}
+
 // How sets are written whose runs are made of lines: `line` neighbouring elements with a weight and a
 // bias in common (batch norm: a run is one line; group norm: one for each channel).
 template <class T>

@@ -12,7 +12,8 @@
 namespace normdrop::NORMDROP_ISA {
 
 // An operation, taken by value, supplies
-//   sets, lines_per_set, line(index)     the lines of a set are neighbours
+//   sets, lines_per_set, line(index)     the lines of a set are neighbours,
+//   sets_in_row                          and so are so many sets
 //   mean_factors, how
 //   sums_of_set(set, sums)               of weight * grad_output and weight * grad_output * x_hat,
 //                                        from the sums of its lines
@@ -77,7 +78,7 @@ class ChannelsBackward {
   // Whether the set's lines may be written in single precision.
   bool plan_lines(std::int64_t first, const RowSums& set_sums, LinePlan* plans) const {
     const MeanFactors means = operation_.mean_factors;
-    const RowSums mean{set_sums.g * means.g, set_sums.gx * means.gx};
+    const RowSums mean{means.mean_g(set_sums.g), means.mean_gx(set_sums.gx)};
     bool usable = true;
     for (std::int64_t k = 0; k < per_set_; ++k) {
       const LineFactors of_line = operation_.factors(first + k);
@@ -145,12 +146,14 @@ class ChannelsBackward {
   void run_blocks() const {
     const Line<T> any = operation_.line(0);
     const std::int64_t together = per_set_ == 1 ? sets_together() : 1;
-    const std::int64_t sets = operation_.sets;
-    parallel_for((sets + together - 1) / together, any.runs * any.length * per_set_ * together,
+    const std::int64_t in_row = operation_.sets_in_row;
+    const std::int64_t blocks = (in_row + together - 1) / together;
+    parallel_for(operation_.sets / in_row * blocks, any.runs * any.length * per_set_ * together,
                  [&](std::int64_t block) {
-      const std::int64_t first = block * together;
-      const std::int64_t end = sets - first < together ? sets : first + together;
-      run_block(first, end);
+      const std::int64_t row = block / blocks * in_row;
+      const std::int64_t first = block % blocks * together;
+      const std::int64_t end = in_row - first < together ? in_row : first + together;
+      run_block(row + first, row + end);
     });
   }
 

@@ -30,8 +30,8 @@ Block<T> rows_of_slot(const Block<T>& in, const Slots& slots, std::int64_t slot,
           in.row_stride};
 }
 
-// The moments of every column. Not float64: all slots share one centre per column, so that their
-// sums simply add.
+// The moments of every column where all slots share one centre per column, so that their sums simply
+// add: of float32 and the half types.
 template <class T>
 void column_moments_in_slots(const Block<T>& in, Moments* moments) {
   const Slots slots = plan_slots(in.rows, in.columns);
@@ -53,17 +53,23 @@ void column_moments_in_slots(const Block<T>& in, Moments* moments) {
   }
 }
 
-static inline void column_moments_in_slots(const Block<double>& in, Moments* moments) {
-  const Slots slots = plan_slots(in.rows, in.columns);
-  Scratch<Moments> partial(slots.count * in.columns);
-  for_each_slot_tile(slots, in.columns,
-                     [&](std::int64_t slot, std::int64_t begin, std::int64_t count) {
-    Scratch<double> scratch(column_scratch_size(count));
-    column_moments(rows_of_slot(in, slots, slot, begin, count), scratch.data(),
+// The partial statistic of every column.
+template <class Part, class T>
+void column_parts_in_slots(const Block<T>& in, Part* parts) {
+  if constexpr (Part::centred && is_narrow<T>) {
+    column_moments_in_slots(in, parts);
+  } else {
+    const Slots slots = plan_slots(in.rows, in.columns);
+    Scratch<Part> partial(slots.count * in.columns);
+    for_each_slot_tile(slots, in.columns,
+                       [&](std::int64_t slot, std::int64_t begin, std::int64_t count) {
+      Scratch<double> scratch(column_scratch_size(count));
+      column_parts(rows_of_slot(in, slots, slot, begin, count), scratch.data(),
                    &partial[slot * in.columns + begin]);
-  });
-  parallel_for(in.columns, slots.count * cpu::tuning::elements_per_merged_moment,
-               [&](std::int64_t c) { moments[c] = merge(&partial[c], slots.count, in.columns); });
+    });
+    parallel_for(in.columns, slots.count * cpu::tuning::elements_per_merged_moment,
+                 [&](std::int64_t c) { parts[c] = merge(&partial[c], slots.count, in.columns); });
+  }
 }
 
 // Calls body(row, begin, count) for every row and every tile of its columns, so that what belongs

@@ -248,12 +248,14 @@ class ColumnsBackward {
     const MeanFactors factors = in_.mean_factors;
     double_double g{0.0, 0.0};
     double_double gx{0.0, 0.0};
-    if (!in_.weight_first) return {sums()[set] * factors.g, sums()[width_ + set] * factors.gx};
+    if (!in_.weight_first) {
+      return {factors.mean_g(sums()[set]), factors.mean_gx(sums()[width_ + set])};
+    }
     for (std::int64_t c = set * size; c < (set + 1) * size; ++c) {
       g = add(g, multiply({sums()[c], 0.0}, in_.weight_of(c)));
       gx = add(gx, multiply({sums()[width_ + c], 0.0}, in_.weight_of(c)));
     }
-    return {g.high * factors.g, gx.high * factors.gx};
+    return {factors.mean_g(g.high), factors.mean_gx(gx.high)};
   }
 
   double factor_of(std::int64_t c) const {

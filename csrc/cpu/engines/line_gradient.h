@@ -7,6 +7,21 @@
 
 namespace normdrop::NORMDROP_ISA {
 
+// Where sums of grad_output and grad_output * x_hat go that are gradients of parameters.
+template <class T>
+struct ParameterGradients {
+  wide<T>* grad_weight;  // (channels,) or null
+  wide<T>* grad_bias;    // (channels,) or null
+  template <class Arguments>
+  explicit ParameterGradients(const Arguments& a)
+      : grad_weight(static_cast<wide<T>*>(a.grad_weight)),
+        grad_bias(static_cast<wide<T>*>(a.grad_bias)) {}
+  void operator()(std::int64_t channel, const RowSums& sums) const {
+    if (grad_weight) grad_weight[channel] = static_cast<wide<T>>(sums.gx);
+    if (grad_bias) grad_bias[channel] = static_cast<wide<T>>(sums.g);
+  }
+};
+
 // How a line's gradients are computed, once the sums of its set are known.
 struct LinePlan {
   double weight;

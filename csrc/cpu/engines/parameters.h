@@ -80,6 +80,28 @@ NORMDROP_INLINE void with_wide_parameters(const Forward& a, std::int64_t count, 
   body(wide_arguments);
 }
 
+// The same with one parameter, and with the gradient of one.
+template <auto parameter_field, class Arguments, class Body>
+NORMDROP_INLINE void with_wide(const Arguments& a, std::int64_t count, Body&& body) {
+  if (!is_half(a.parameter_dtype)) return body(a);
+  const WidenedParameter parameter(a.*parameter_field, a.parameter_dtype, count);
+  Arguments wide_arguments = a;
+  wide_arguments.parameter_dtype = DType::float32;
+  wide_arguments.*parameter_field = parameter.data();
+  body(wide_arguments);
+}
+
+template <auto gradient_field, class Arguments, class Body>
+NORMDROP_INLINE void with_wide_gradient(const Arguments& a, DType dtype, std::int64_t count,
+                                        Body&& body) {
+  if (!is_half(dtype)) return body(a);
+  const WideGradient gradient(a.*gradient_field, dtype, count);
+  Arguments wide_arguments = a;
+  wide_arguments.*gradient_field = gradient.data();
+  body(wide_arguments);
+  gradient.deliver();
+}
+
 // The same for a backward pass, whose gradients are rounded after it.
 template <class Backward, class Body>
 NORMDROP_INLINE void with_wide_gradients(const Backward& a, std::int64_t count, Body&& body) {
@@ -96,5 +118,42 @@ NORMDROP_INLINE void with_wide_gradients(const Backward& a, std::int64_t count, 
   grad_weight.deliver();
   grad_bias.deliver();
 }
+
+// A parameter of the channels as one of their elements, `times` of each channel.
+template <class T>
+class RepeatedParameter {
+ public:
+  RepeatedParameter(const void* values, std::int64_t channels, std::int64_t times)
+      : given_(values), repeated_(values && times > 1 ? channels * times : 0) {
+    if (!values || times == 1) return;
+    for (std::int64_t i = 0; i < channels * times; ++i) {
+      repeated_[i] = static_cast<const wide<T>*>(values)[i / times];
+    }
+    given_ = repeated_.data();
+  }
+  const void* data() const { return given_; }
+
+ private:
+  const void* given_;
+  Scratch<wide<T>> repeated_;
+};
+
+// A parameter of the channels as one of `rows` rows of them.
+template <class T>
+class RowsParameter {
+ public:
+  RowsParameter(const void* values, std::int64_t channels, std::int64_t rows)
+      : given_(static_cast<const wide<T>*>(values)),
+        repeated_(values && rows > 1 ? channels * rows : 0) {
+    if (!values || rows == 1) return;
+    for (std::int64_t i = 0; i < channels * rows; ++i) repeated_[i] = given_[i % channels];
+    given_ = repeated_.data();
+  }
+  const wide<T>* data() const { return given_; }
+
+ private:
+  const wide<T>* given_;
+  Scratch<wide<T>> repeated_;
+};
 
 }  // namespace normdrop::NORMDROP_ISA
