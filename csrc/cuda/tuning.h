@@ -31,7 +31,7 @@ inline constexpr int short_row_block = 128;
 // which 32 elements of float32 and two passes over them need without spilling; doubles, and rows that do
 // not lie in whole vectors, need more.
 inline constexpr int row_threads_resident = 768;
-inline constexpr int wide_row_threads_resident = 640;
+inline constexpr int wide_row_threads_resident = 512;
 
 // Batch norm of channels on chip: threads that a multiprocessor shall hold at once, forward and
 // backward, whose chunks of two arrays take twice the registers.

@@ -168,8 +168,8 @@ MUTANTS = [
     Mutant(
         "column_offset_in_32_bits",
         "engines/chunks.cuh",
-        "    return at_first(i) + j * second + k * third;",
-        "    return at_first(i) + static_cast<int>(j * second) + k * third;",
+        "return map.of_set(set) + first_run * map.second + begin;",
+        "return map.of_set(set) + static_cast<int>(first_run * map.second) + begin;",
         "batch_norm_backward/far/float32/",
         "batch indices beyond 2^31 elements are elsewhere",
     ),
@@ -544,8 +544,8 @@ MUTANTS = [
     Mutant(
         "set_step_ignored",
         "engines/chunks.cuh",
-        "i / together * first + i % together * step;",
-        "i / together * first;",
+        "set / together * first + set % together * step;",
+        "set / together * first;",
         "group_norm_forward/groups/float32/",
         "all groups are the first of their batch index",
     ),

@@ -45,6 +45,7 @@ __global__ void __launch_bounds__(block_threads, channel_blocks_resident<unit, s
   const auto report = [&](const Normaliser& n) { a.arrays.statistics.set(channel, n); };
   const auto write = [&](Elements& elements, int chunk, const Normaliser& n) {
     const Chunk place = of_channel(chunk).afresh();
+    T* to = a.arrays.y + place.first(a.y_map);
     const Held<T> held = hold<T>(n);
 #pragma unroll
     for (int k = 0; k < Elements::packs; ++k) {
@@ -52,7 +53,7 @@ __global__ void __launch_bounds__(block_threads, channel_blocks_resident<unit, s
       forget_widened(elements.pack[k]);
       normalise_pack<true>(elements.pack[k], held, &n, weight, bias,
                            a.arrays.bias.values != nullptr);
-      elements.write(a.arrays.y, a.y_map, place, k);
+      elements.write(to, a.y_map, place, k);
     }
   };
   normalise_on_chip<T, several>(spread, static_cast<int>(blockIdx.x % blocks),
@@ -113,6 +114,7 @@ __global__ void __launch_bounds__(block_threads,
   }
   const bool constants = a.mean_factors.none();
   const Chunk again = chunk.afresh();
+  T* to = a.arrays.grad_x + again.first(a.grad_x_map);
   const GradientLine line = line_of(mean, inv_std, grad_sum, grad_x_hat_sum, a.mean_factors,
                                     static_cast<double>(a.weight.at(chunk.set, 1)));
 #pragma unroll
@@ -124,7 +126,7 @@ __global__ void __launch_bounds__(block_threads,
     for (int j = 0; j < unit; ++j) {
       grad.pack[k].set(j, gradient(grad.pack[k][j], x.pack[k][j], line, 1.0, constants));
     }
-    grad.write(a.arrays.grad_x, a.grad_x_map, again, k);
+    grad.write(to, a.grad_x_map, again, k);
   }
   if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part
 }

@@ -11,9 +11,9 @@ namespace normdrop::NORMDROP_DEVICE {
 
 using cuda_tuning::block_threads;
 
-// Where something lies for (set, run, element) or (outer, row, column), in elements. The first index may
-// count `together` neighbours, `step` apart, in each of what lies `first` apart: the groups of group norm
-// in a batch index.
+// Where something lies for (set, run, element) or (outer, row, column), in elements. Of sets, `together`
+// neighbours may be `step` apart in each of what lies `first` apart: the groups of group norm in a batch
+// index.
 struct IndexMap {
   std::int64_t first = 0;
   std::int64_t second = 0;
@@ -22,12 +22,11 @@ struct IndexMap {
   std::int64_t step = 0;
 
   __host__ __device__ std::int64_t at(std::int64_t i, std::int64_t j, std::int64_t k) const {
-    return at_first(i) + j * second + k * third;
+    return i * first + j * second + k * third;
   }
-
- private:
-  __host__ __device__ std::int64_t at_first(std::int64_t i) const {
-    return together == 1 ? i * first : i / together * first + i % together * step;
+  // Divides: once for a thread.
+  __host__ __device__ std::int64_t of_set(std::int64_t set) const {
+    return together == 1 ? set * first : set / together * first + set % together * step;
   }
 };
 
@@ -112,10 +111,13 @@ struct Chunk {
     const int run = run_of(i);
     return map.at(set, first_run, begin) + run * map.second + (i - run * length) * map.third;
   }
-  // Of an array, whose elements are neighbours.
-  __device__ std::int64_t element(const IndexMap& map, int i) const {
+  // Of an array, whose elements are neighbours: where the chunk begins, and how far from there.
+  __device__ std::int64_t first(const IndexMap& map) const {
+    return map.of_set(set) + first_run * map.second + begin;
+  }
+  __device__ std::int64_t beyond_first(const IndexMap& map, int i) const {
     const int run = run_of(i);
-    return map.at(set, first_run, begin) + run * map.second + (i - run * length);
+    return run * map.second + (i - run * length);
   }
 
   // Of a pack that begins with element i.
@@ -168,14 +170,16 @@ struct ChunkElements {
   __device__ __forceinline__ int count() const { return elements; }
 
   __device__ __forceinline__ void load(const T* x, const IndexMap& map, const Chunk& chunk) {
+    const T* from = x + chunk.first(map);
     load_packs<aligned, warp_threads, false>(pack, [&](int k) {
-      return x + chunk.element(map, index(k));
+      return from + chunk.beyond_first(map, index(k));
     }, [&](int k) { return chunk.place<unit>(index(k)); });
   }
 
-  __device__ __forceinline__ void write(T* y, const IndexMap& map, const Chunk& chunk,
+  // `to` is where the chunk begins.
+  __device__ __forceinline__ void write(T* to, const IndexMap& map, const Chunk& chunk,
                                         int k) const {
-    store_pack<T, unit, aligned>(y + chunk.element(map, index(k)), pack[k],
+    store_pack<T, unit, aligned>(to + chunk.beyond_first(map, index(k)), pack[k],
                                  chunk.place<unit>(index(k)));
   }
 };

@@ -63,11 +63,16 @@ template <class T, bool aligned, bool finite>
 __global__ void __launch_bounds__(block_threads) normalise_elements(NormaliseElements<T> a) {
   constexpr int unit = vector_elements<T>;
   Pack<T, unit> pack[packs_per_thread];
-  const auto indices = [&](int k) { return ElementsOfPack(a.in, pack_of_thread(k), unit); };
-  load_packs<aligned, warp_threads, false>(pack, [&](int k) {
-    const ElementsOfPack at = indices(k);
-    return a.x + at.outer * a.x_outer_stride + at.offset;
-  }, [&](int k) { return indices(k).template place<unit>(a.in.shape); });
+  const T* from[packs_per_thread];
+  PackPlace place[packs_per_thread];
+#pragma unroll
+  for (int k = 0; k < packs_per_thread; ++k) {
+    const ElementsOfPack at(a.in, pack_of_thread(k), unit);
+    from[k] = a.x + at.outer * a.x_outer_stride + at.offset;
+    place[k] = at.place<unit>(a.in.shape);
+  }
+  load_packs<aligned, warp_threads, false>(pack, [&](int k) { return from[k]; },
+                                           [&](int k) { return place[k]; });
 #pragma unroll
   for (int k = 0; k < packs_per_thread; ++k) {
     const ElementsOfPack at(a.in, pack_of_thread(k), unit);
@@ -129,20 +134,26 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
   Pack<T, unit> pack[packs_per_thread];
   Pack<T, unit> x[packs_per_thread];
   Pack<T, unit> addend[packs_per_thread];
-  const auto indices = [&](int k) { return ElementsOfPack(a.in, pack_of_thread(k), unit); };
-  const auto address = [&](const T* array, std::int64_t outer_stride, int k) {
-    const ElementsOfPack at = indices(k);
-    return array + at.outer * outer_stride + at.offset;
-  };
-  const auto place = [&](int k) { return indices(k).template place<unit>(a.in.shape); };
-  load_pairs<aligned, warp_threads, false>(pack, x, [&](int k) {
-    return address(a.grad_output, a.grad_output_outer_stride, k);
-  }, [&](int k) { return address(a.x, a.x_outer_stride, k); }, place);
+  const T* of_grad_output[packs_per_thread];
+  const T* of_x[packs_per_thread];
+  const T* of_addend[packs_per_thread];
+  PackPlace of_pack[packs_per_thread];
+#pragma unroll
+  for (int k = 0; k < packs_per_thread; ++k) {
+    const ElementsOfPack at(a.in, pack_of_thread(k), unit);
+    of_grad_output[k] = a.grad_output + at.outer * a.grad_output_outer_stride + at.offset;
+    of_x[k] = a.x + at.outer * a.x_outer_stride + at.offset;
+    of_addend[k] =
+        a.addend != nullptr ? a.addend + at.outer * a.addend_outer_stride + at.offset : nullptr;
+    of_pack[k] = at.place<unit>(a.in.shape);
+  }
+  const auto place = [&](int k) { return of_pack[k]; };
+  load_pairs<aligned, warp_threads, false>(pack, x, [&](int k) { return of_grad_output[k]; },
+                                           [&](int k) { return of_x[k]; }, place);
 #pragma unroll
   for (int k = 0; k < packs_per_thread; ++k) addend[k] = zero_pack<T, unit>();
   if (a.addend != nullptr) {
-    load_packs<aligned, warp_threads, false>(
-        addend, [&](int k) { return address(a.addend, a.addend_outer_stride, k); }, place);
+    load_packs<aligned, warp_threads, false>(addend, [&](int k) { return of_addend[k]; }, place);
   }
 #pragma unroll
   for (int k = 0; k < packs_per_thread; ++k) {

@@ -268,7 +268,7 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
 template <class T, bool aligned, bool several, class Statistic, class Prologue, class Parameters>
 __global__ void __launch_bounds__(block_threads,
                                   several ? cuda_tuning::several_blocks_resident
-                                          : row_threads_resident<T, aligned> / block_threads)
+                                          : cuda_tuning::chunk_threads_resident / block_threads)
     normalise_rows_on_chip(NormaliseRows<T, Prologue, Parameters> a, ChunkSpread spread) {
   using Elements = RowElements<T, aligned, block_threads>;
   const auto blocks = static_cast<unsigned>(spread.blocks);

@@ -285,8 +285,8 @@ __global__ void __launch_bounds__(row_block_threads<threads>,
   std::int64_t row = slot * a.rows_per_slot + static_cast<int>(threadIdx.x) / threads;
   // Slots of two rows take turns, so that one barrier a row is enough.
   int turn = 0;
-  // Where a row takes two words for each pack, the largest block has no registers for the next row.
-  constexpr bool ahead = aligned || threads < backward_block;
+  // Where a row takes two words for each pack, there are no registers for the next row.
+  constexpr bool ahead = aligned;
   typename Thread::Asked next{};
   if (ahead && row < end) next = thread.ask(row);
   for (; row < end; row += Thread::teams) {

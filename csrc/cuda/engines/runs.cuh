@@ -90,6 +90,8 @@ __global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, R
   static_assert(packs % together == 0);
   SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
   const Chunk chunk(a.plan);
+  const T* of_grad_output = a.grad_output + chunk.first(a.grad_output_map);
+  const T* of_x = a.x + chunk.first(a.x_map);
   GradientSums<T> sums{};
   for (int first = 0; first < packs; first += together) {
     const auto index = [&](int k) {
@@ -98,8 +100,8 @@ __global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, R
     Pack<T, unit> grad_output[together];
     Pack<T, unit> x[together];
     load_pairs<aligned, warp_threads, false>(grad_output, x, [&](int k) {
-      return a.grad_output + chunk.element(a.grad_output_map, index(k));
-    }, [&](int k) { return a.x + chunk.element(a.x_map, index(k)); }, [&](int k) {
+      return of_grad_output + chunk.beyond_first(a.grad_output_map, index(k));
+    }, [&](int k) { return of_x + chunk.beyond_first(a.x_map, index(k)); }, [&](int k) {
       return chunk.place<unit>(index(k));
     });
 #pragma unroll
