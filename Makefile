@@ -30,7 +30,7 @@ comma := ,
 # Which part of the check on a GPU: i/n, n at most 7. It uses PYTHON as it is, without a network.
 PART ?= 1/1
 
-.PHONY: help demo test has-torch test-frameworks lint format test-sanitize test-sanitize-cpu test-sanitize-cuda-emulated \
+.PHONY: help demo test test-new-operation has-torch test-frameworks lint format test-sanitize test-sanitize-cpu test-sanitize-cuda-emulated \
 	test-sanitize-thread test-cuda-emulated test-mutants gpu-check bench \
 	time-cuda-build clean
 
@@ -43,6 +43,7 @@ help:
 	@echo "make test-sanitize  the C++ drivers, of the CPU and of the emulated GPU, under sanitizers"
 	@echo "make test-cuda-emulated  the CUDA kernels on the CPU; CUDA=ON compiles them by nvcc as well"
 	@echo "make test-mutants   whether the tests notice errors put into the sources"
+	@echo "make test-new-operation  follow the steps for a new operation in a copy of the tree"
 	@echo "make gpu-check      build for this GPU, test, time; PART=1/7 .. 7/7: within 8 minutes each"
 	@echo "make time-cuda-build     time and size of builds with CUDA: one architecture, then all"
 	@echo "make bench          the whole benchmark against what is installed"
@@ -171,6 +172,10 @@ test-cuda-emulated: $(EMULATED_VENV)/test-$(CUDA).stamp
 test-mutants: $(VENV)/test.stamp
 	@echo "Compiling a driver for each mutant, about an hour for all of them."
 	$(BIN)/python tests/mutants/run.py
+
+test-new-operation: $(VENV)/test.stamp
+	@echo "Compiling a copy of the tree with one operation more, 5 to 15 minutes on two processors."
+	OMP_NUM_THREADS=1 $(BIN)/python tests/new_operation/run.py
 
 gpu-check:
 	PYTHONPATH="bench$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON) -m gpu_check --part $(PART)

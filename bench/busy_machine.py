@@ -6,8 +6,8 @@
 
 Beside this process as many others as the machine has processors (or ``--spinners``) compute without
 end. Calls of layer norm are timed one by one, the numbers of threads taking turns of a quarter of a
-second, so that all of them meet the same load. Shown are the median and the 99th percentile of all
-calls, and both over those of the first number of threads.
+second, so that all of them meet the same load. Shown are the shortest call, the median, the 99th
+percentile and the mean of all calls, and the last three over those of the first number of threads.
 """
 
 from __future__ import annotations
@@ -76,33 +76,37 @@ def measure(shape: tuple[int, ...], numbers: list[int], seconds: float) -> dict[
     return {threads: np.sort(of_calls) for threads, of_calls in times.items()}
 
 
+MEASURES = ("median", "percentile_99", "mean")
+
+
 def summary(times: dict[int, np.ndarray]) -> list[dict[str, float]]:
-    """A row for each number of threads; ratios are over the first."""
+    """A row for each number of threads, in microseconds; ratios are over the first."""
     rows: list[dict[str, float]] = []
     for threads, of_calls in times.items():
-        median, high = (float(np.quantile(of_calls, share)) for share in (0.5, 0.99))
-        first = rows[0] if rows else {"median_us": 1e6 * median, "percentile_99_us": 1e6 * high}
-        rows.append({
-            "threads": threads, "calls": len(of_calls), "least_us": 1e6 * float(of_calls[0]),
-            "median_us": 1e6 * median, "percentile_99_us": 1e6 * high,
-            "median_ratio": 1e6 * median / first["median_us"],
-            "percentile_99_ratio": 1e6 * high / first["percentile_99_us"],
-        })  # fmt: skip
+        values = (*np.quantile(of_calls, (0.5, 0.99)), of_calls.mean())
+        row = {"threads": threads, "calls": len(of_calls), "least": 1e6 * float(of_calls[0])}
+        row |= {name: 1e6 * float(value) for name, value in zip(MEASURES, values, strict=True)}
+        first = rows[0] if rows else row
+        row |= {f"{name}_ratio": row[name] / first[name] for name in MEASURES}
+        rows.append(row)
     return rows
 
 
 def print_rows(rows: list[dict[str, float]]) -> None:
-    print(f"{'threads':>7} {'calls':>8} {'least':>10} {'median':>10} {'99 %':>10}   ratios")
+    print("threads    calls  least us  median us     99 % us    mean us   ratios")
     for row in rows:
-        print(f"{row['threads']:7} {row['calls']:8} {row['least_us']:7.1f} us "
-              f"{row['median_us']:7.1f} us {row['percentile_99_us']:7.1f} us "
-              f"{row['median_ratio']:8.2f} {row['percentile_99_ratio']:6.2f}")  # fmt: skip
+        ratios = " ".join(f"{row[f'{name}_ratio']:6.2f}" for name in MEASURES)
+        print(f"{row['threads']:7} {row['calls']:8} {row['least']:9.1f} {row['median']:10.1f} "
+              f"{row['percentile_99']:11.1f} {row['mean']:10.1f}   {ratios}")  # fmt: skip
 
 
 def arguments() -> argparse.Namespace:
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    processors = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shape", type=int, nargs="+", default=[1024, 1024])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, processors])
     parser.add_argument("--spinners", type=int, default=processors)

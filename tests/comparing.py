@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy.typing as npt
 
 import normdrop as nd
 from cases import DTYPES
+from described import Result
+from good_calls import Case, get
 from normdrop import reference
 from oracles import Exact, error_in_roundoffs, error_in_units, unit_in_last_place
-from tolerances import LIMITS, limits
+from tolerances import FRAMEWORK_RELATIVE, LIMITS, limits
 
 Array = npt.NDArray[Any]
 Axes = tuple[int, ...]
@@ -21,7 +24,10 @@ Axes = tuple[int, ...]
 
 
 def assert_same_bits(got: Any, expected: Any, message: str = "") -> None:
-    """Equal in dtype, shape and every bit, NaN and the sign of 0 included; walks tuples."""
+    """Equal in dtype, shape and every bit, NaN and the sign of 0 included; walks results."""
+    if dataclasses.is_dataclass(expected):
+        names = [field.name for field in dataclasses.fields(expected)]
+        got, expected = (tuple(getattr(one, name) for name in names) for one in (got, expected))
     if isinstance(expected, tuple):
         assert len(got) == len(expected)
         for left, right in zip(got, expected, strict=True):
@@ -48,6 +54,14 @@ def assert_within(errors: Array | float, limit: float, message: str = "") -> Non
     """The worst error is within a limit of ``tolerances``."""
     worst = float(np.max(errors, initial=0.0))
     assert worst <= limit, f"{message}: error {worst:.4g}, limit {limit:.4g}"
+
+
+def close_to_framework(got: Array, theirs: Any) -> None:
+    """The same meaning as a tensor of PyTorch, which is computed in float32."""
+    expected = theirs.detach().numpy()
+    assert got.shape == expected.shape
+    scale = np.abs(expected).max(initial=1.0)
+    assert np.abs(got - expected).max(initial=0.0) <= FRAMEWORK_RELATIVE * scale
 
 
 # Errors against the reference ------------------------------------------------------------------
@@ -215,3 +229,34 @@ def check_gradients(
             errors = parameter_roundoffs(left, right, term, summed_axes)
             limit = limits(parameter_dtype).reference_gradient
             assert_within(errors, limit, f"grad {name}")
+
+
+# Whole calls of described operations -------------------------------------------------------------
+
+
+def fence(case: Case, arguments: dict[str, Any], one: Result) -> float:
+    """How far a result may be from the definition's, relative to the largest element."""
+    # Statistics of what the call itself has rounded are no more exact than that.
+    rounded_first = one.role == "new_statistic" and case.function.passed("draw")
+    whose = get(arguments, case.function.leader) if rounded_first else one.array
+    return limits(whose.dtype).fence_relative
+
+
+def assert_near_reference(case: Case, arguments: dict[str, Any], returned: Any) -> None:
+    """Every result of a call against the definition's: a fence, for what holds of all operations.
+
+    A wrong element is another number; the last digits are the work of the tests of each operation.
+    """
+    function = case.function
+    want = function.results(function.reference(**arguments), arguments)
+    got = function.results(returned, arguments)
+    for one, exact in zip(got, want, strict=True):
+        if one.role == "new_count":
+            assert one.array == exact.array
+            continue
+        assert one.array.shape == exact.array.shape, one.name
+        scale = np.abs(exact.array[np.isfinite(exact.array)]).max(initial=0.0)
+        np.testing.assert_allclose(
+            one.array.astype(np.float64), exact.array, rtol=0,
+            atol=fence(case, arguments, one) * scale, err_msg=f"{one.name} of {case}",
+        )  # fmt: skip

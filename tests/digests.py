@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 import normdrop as nd
 from cases import DTYPES, HALF_TYPES, axis_shape
+from good_calls import SIGNED, Case, Geometry, cases, get, put
 from normdrop.reference import words_by_index
 
 Array = npt.NDArray[Any]
@@ -37,6 +38,19 @@ CHANNELS = [
     ((6, 5, 5, 19), -1),
 ]
 SHAPES = [(7, 33), (3, 70_001)]
+
+# Of operations without a family of their own: as their descriptions see x.
+GEOMETRIES: dict[str, list[Geometry]] = {
+    "over_axes": [((7, 33), -1), ((3, 1000), -1), ((2, 4097), -1), ((50, 37), 0),
+                  ((2, 70, 1030), 1), ((5, 7, 11), (0, 1))],
+    "per_channel": [((50, 37), 1), ((3000, 5), 1), ((4, 3, 7, 7), 1), ((2, 3, 70, 70), 1),
+                    ((6, 5, 5, 19), -1)],
+    "channel_groups": [((7, 33), 1, 3), ((4, 6, 7, 7), 1, 2), ((2, 6, 70, 70), 1, 3),
+                       ((3, 40, 11), 1, 8), ((6, 5, 5, 18), -1, 3)],
+    "elements": [],
+}  # fmt: skip
+STATISTICS = ("statistic", "statistics")
+OF_A_FAMILY = ("layer_norm", "batch_norm", "dropout")
 
 
 def kind_of(backend: str) -> str:
@@ -62,6 +76,26 @@ def layer_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -
     yield "backward", nd.layer_norm_backward(grad, x, stats, weight, axis=axis)
 
 
+def rms_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
+    x, grad = numbers(shape, dtype, 1, offset=0.75), numbers(shape, dtype, 2, offset=0.1)
+    weight, bias = (numbers(axis_shape(shape, axis), parameters, seed) for seed in (3, 4))
+    y, stats = nd.rms_norm_forward(x, weight, bias, axis=axis)
+    yield "forward", (y, stats.inv_std)
+    yield "backward", nd.rms_norm_backward(grad, x, stats, weight, axis=axis)
+
+
+def dropout_add(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
+    x, residual, grad, grad_sum = (numbers(shape, dtype, seed, offset=0.1) for seed in range(1, 5))
+    weight, bias = (numbers(axis_shape(shape, axis), parameters, seed) for seed in (5, 6))
+    for norm, forward, backward in (
+        ("layer", nd.dropout_add_layer_norm_forward, nd.dropout_add_layer_norm_backward),
+        ("rms", nd.dropout_add_rms_norm_forward, nd.dropout_add_rms_norm_backward),
+    ):
+        fused = forward(x, residual, weight, bias, p=0.3, rng=(5, 6), axis=axis)
+        yield f"{norm}-forward", (fused.y, fused.sum, fused.stats.inv_std)
+        yield f"{norm}-backward", backward(grad, fused, weight, grad_sum=grad_sum, axis=axis)
+
+
 def batch_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
     x, grad = numbers(shape, dtype, 1, offset=0.75), numbers(shape, dtype, 2, offset=0.1)
     weight, bias = (numbers((shape[axis],), parameters, seed) for seed in (3, 4))
@@ -85,6 +119,29 @@ def dropout(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> I
     yield "backward", (nd.dropout_backward(x, mask),)
 
 
+def noise(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
+    x = numbers(shape, dtype, 1)
+    for name, strength in (("alpha", 0.3), ("gaussian", 0.3), ("uniform", 0.2)):
+        forward = getattr(nd, f"{name}_dropout_forward")
+        y, mask = forward(x, strength, rng=(5, 6), shared_axes=axis)
+        yield name, (y, getattr(nd, f"{name}_dropout_backward")(x, mask))
+    y, mask = nd.dropout_forward(x, 0.3, rng=(5, 6), shared_axes=axis)
+    yield "dropout", (y, mask.keep, nd.dropout_backward(x, mask))
+
+
+def described(case: Case, dtype: Any, parameters: Any) -> tuple[Any, ...]:
+    """The results of a call whose arrays are all made of integers."""
+    arguments = case.arguments(dtype, parameters)
+    for seed, name in enumerate(case.function.arrays(), 1):
+        before = get(arguments, name)
+        values = numbers(before.shape, before.dtype, seed, offset=0.1)
+        if case.function.role_of(name).role in STATISTICS:
+            values = values if name.rpartition(".")[2] in SIGNED else values**2 + 0.5
+        put(arguments, name, values)
+    returned = case.function.call(**arguments)
+    return tuple(one.array for one in case.function.results(returned, arguments))
+
+
 Family = Callable[..., Iterator[Any]]
 
 
@@ -93,25 +150,47 @@ def families() -> Iterator[tuple[str, Family, tuple[int, ...], Any]]:
         yield "layer_norm", layer_norm, shape, -1
     for shape, axis in COLUMNS:
         yield "layer_norm", layer_norm, shape, axis
+    for shape, axis in [(rows, -1) for rows in ROWS] + COLUMNS[:3]:
+        yield "rms_norm", rms_norm, shape, axis
+        yield "dropout_add", dropout_add, shape, axis
     for shape, axis in CHANNELS:
         yield "batch_norm", batch_norm, shape, axis
     for shape in SHAPES:
         yield "dropout", dropout, shape, None
+        for axes in ((), (0,), (1,)):
+            yield "noise", noise, shape, axes
+    yield "noise", noise, (3, 5, 7, 41), (0, 2)
 
 
 def digests() -> Iterator[tuple[str, str]]:
     """Every case with its digest under the active backend."""
     for name, family, shape, axis in families():
-        for dtype in DTYPES:
-            for parameters in {dtype: None, np.float32: None} if dtype in HALF_TYPES else (dtype,):
-                if name == "dropout" and parameters is not dtype:
-                    continue
-                types = np.dtype(dtype).name
-                if parameters is not dtype:
-                    types += "-float32"
-                where = "x".join(map(str, shape)) + ("" if axis is None else f" axis {axis}")
-                for part, arrays in family(shape, axis, dtype, parameters):
-                    yield f"{name}-{part} {where} {types}", digest(arrays)
+        for dtype, parameters in kinds_of_numbers():
+            if name in ("dropout", "noise") and parameters is not dtype:
+                continue
+            where = "x".join(map(str, shape)) + ("" if axis is None else f" axis {axis}")
+            for part, arrays in family(shape, axis, dtype, parameters):
+                yield f"{name}-{part} {where} {types_of(dtype, parameters)}", digest(arrays)
+    for case in cases(GEOMETRIES):
+        if case.function.name.removesuffix("_forward").removesuffix("_backward") in OF_A_FAMILY:
+            continue
+        for dtype, parameters in kinds_of_numbers():
+            if parameters is dtype or case.function.arrays("parameter"):
+                arrays = described(case, dtype, parameters)
+                yield f"{case}, {types_of(dtype, parameters)}", digest(arrays)
+
+
+def kinds_of_numbers() -> list[tuple[Any, Any]]:
+    """The dtypes of x and of the parameters."""
+    return [
+        (dtype, parameters)
+        for dtype in DTYPES
+        for parameters in ((dtype, np.float32) if dtype in HALF_TYPES else (dtype,))
+    ]
+
+
+def types_of(dtype: Any, parameters: Any) -> str:
+    return np.dtype(dtype).name + ("" if parameters is dtype else "-float32")
 
 
 def digest(arrays: Any) -> str:

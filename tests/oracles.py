@@ -128,27 +128,48 @@ class ExactStatistics(NamedTuple):
     inv_std: float
 
 
-def _exact_moments(row: Array, eps: float) -> tuple[list[int], int, Rational, ExactStatistics]:
-    """n * deviations with their power, 1/sqrt(var + eps), and the rounded statistics."""
+class _Moments(NamedTuple):
+    """Deviations as integers over ``share``, times 2**power, and what is worked out of them."""
+
+    deviations: list[int]
+    share: int
+    power: int
+    inv_std: Rational
+    statistics: ExactStatistics
+
+
+def _exact_moments(row: Array, eps: float, centred: bool) -> _Moments:
+    """Deviations from the mean, or from 0, 1/sqrt(var + eps), and the rounded statistics."""
     numbers, power = integers(row)
     count, total = len(numbers), sum(numbers)
-    deviations = [count * number - total for number in numbers]
-    squares = sum(d * d for d in deviations)  # n**3 * var, times 2**(-2 * power)
+    share = count if centred else 1
+    deviations = [count * number - total for number in numbers] if centred else numbers
+    squares = sum(d * d for d in deviations)  # share**2 * n * var, times 2**(-2 * power)
+    denominator = share * share * count
     eps_number, eps_power = integer(eps)
-    numerator, var_power = add((squares, 2 * power), (eps_number * count**3, eps_power))
-    inv_std = inverse_root(numerator, count**3, var_power)
+    numerator, var_power = add((squares, 2 * power), (eps_number * denominator, eps_power))
+    inv_std = inverse_root(numerator, denominator, var_power)
     mean, _ = split(total, count, power)
-    var, _ = split(squares, count**3, 2 * power)
+    var, _ = split(squares, denominator, 2 * power)
     rounded = split(inv_std[0], 1, inv_std[1])[0] if numerator else math.inf
-    return deviations, power, inv_std, ExactStatistics(mean, var, rounded)
+    statistics = ExactStatistics(mean if centred else 0.0, var, rounded)
+    return _Moments(deviations, share, power, inv_std, statistics)
 
 
 def exact_normalise(
-    row: Array, weight: Array | None = None, bias: Array | None = None, *, eps: float = 1e-5
+    row: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    *,
+    eps: float = 1e-5,
+    centred: bool = True,
 ) -> tuple[Exact, ExactStatistics]:
-    """Normalise one row (or one channel, with scalar parameters) exactly."""
-    deviations, power, inv_std, statistics = _exact_moments(row, eps)
-    return _affine(deviations, power, len(deviations), inv_std, weight, bias), statistics
+    """Normalise one row (or one channel, with scalar parameters) exactly.
+
+    An RMS norm is not centred: its mean is 0 and its var the mean square.
+    """
+    deviations, share, power, inv_std, statistics = _exact_moments(row, eps, centred)
+    return _affine(deviations, power, share, inv_std, weight, bias), statistics
 
 
 def exact_affine(
@@ -179,10 +200,13 @@ def exact_gradient(
     weight: Array | None = None,
     *,
     frozen: bool = False,
+    centred: bool = True,
 ) -> Exact:
     """Gradient of one row at the statistics as passed, with the condition of each element.
 
     grad_x = inv_std * (g - mean(g) - x_hat * mean(g * x_hat)),  g = grad_output * weight
+
+    An RMS norm, which is not centred, has no mean(g).
     """
     numbers, power = integers(np.concatenate([np.asarray(row, np.float64).ravel(), [mean]]))
     centre, count = numbers.pop(), len(numbers)
@@ -193,13 +217,13 @@ def exact_gradient(
     g_power = grad_power + weight_power
     x_hat = [(number - centre) * root for number in numbers]
     hat_power = power + root_power
-    scale = gradient_scale(
-        pairs(g, 1, g_power)[0], pairs(x_hat, 1, hat_power)[0], inv_std, frozen=frozen
-    )
+    rounded_g, rounded_hat = pairs(g, 1, g_power)[0], pairs(x_hat, 1, hat_power)[0]
+    scale = gradient_scale(rounded_g, rounded_hat, inv_std, frozen=frozen, centred=centred)
     if frozen:
         high, low = pairs([a * root for a in g], 1, g_power + root_power)
         return Exact(high, low, scale)
-    sum_g, sum_product = sum(g), sum(a * b for a, b in zip(g, x_hat, strict=True))
+    sum_g = sum(g) if centred else 0
+    sum_product = sum(a * b for a, b in zip(g, x_hat, strict=True))
     # Bring g - mean(g) to the power of x_hat * mean(g * x_hat), which has x_hat twice.
     common = min(0, 2 * hat_power)
     up, up_product = -common, 2 * hat_power - common
@@ -211,11 +235,14 @@ def exact_gradient(
     return Exact(high, low, scale)
 
 
-def gradient_scale(g: Array, x_hat: Array, inv_std: float, *, frozen: bool = False) -> Array:
+def gradient_scale(
+    g: Array, x_hat: Array, inv_std: float, *, frozen: bool = False, centred: bool = True
+) -> Array:
     """The condition S of every element: the sum of the magnitudes that its formula adds up."""
     if frozen:
         return np.asarray(inv_std * np.abs(g))
-    spread = np.abs(g) + np.abs(g).mean() + np.abs(x_hat) * np.abs(g * x_hat).mean()
+    mean = np.abs(g).mean() if centred else 0.0
+    spread = np.abs(g) + mean + np.abs(x_hat) * np.abs(g * x_hat).mean()
     return np.asarray(inv_std * spread)
 
 

@@ -10,33 +10,47 @@ import numpy as np
 import pytest
 
 import normdrop as nd
-from bad_calls import FakeDeviceArray
-from cases import memory_map, normal, parameter
+from bad_arrays import FakeDeviceArray
+from cases import memory_map, normal
 from comparing import assert_same_bits
+from good_calls import Geometry, cases, get, put, with_changed
 from normdrop.layers import BatchNorm, LayerNorm
 
 SHAPE = (5, 7)
+ONE: dict[str, list[Geometry]] = {
+    "over_axes": [(SHAPE, -1)],
+    "per_channel": [(SHAPE, 1)],
+    "channel_groups": [((5, 6), 1, 3)],
+    "elements": [(SHAPE,)],
+}
+CASES = cases(ONE, short=True)
 
 
-def test_results_of_memory_maps_are_plain_arrays():
-    x, weight = memory_map(normal(SHAPE, np.float32, "x")), memory_map(np.ones(7, np.float32))
-    y, stats = nd.layer_norm_forward(x, weight, weight)
-    gradients = nd.layer_norm_backward(x, x, stats, weight)
-    z, channels = nd.batch_norm_forward(x, weight)
-    dropped, _ = nd.dropout_forward(x, 0.5, rng=3)
-    for result in (y, *stats, *gradients, z, *channels[:3], dropped, nd.layer_norm(x.T[::2])):
-        assert type(result) is np.ndarray
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_results_of_memory_maps_are_plain_arrays(case):
+    arguments = case.arguments(np.float32)
+    expected = case.function.call(**arguments)
+    for argument in case.function.arrays():
+        put(arguments, argument, memory_map(get(arguments, argument)))
+    returned = case.function.call(**arguments)
+    assert_same_bits(returned, expected)
+    for one in case.function.results(returned, arguments):
+        assert one.role == "new_count" or type(one.array) is np.ndarray, one.name
 
 
-def test_out_may_be_a_memory_map():
-    x = normal(SHAPE, np.float32, "x")
-    mapped = memory_map(x)
-    assert nd.layer_norm(x, out=mapped) is mapped
-    assert_same_bits(np.asarray(mapped), nd.layer_norm(x))
-    assert nd.layer_norm(mapped, out=mapped) is mapped
-    part = memory_map(np.zeros(SHAPE, np.float32))[:, ::2]
-    assert nd.dropout(x[:, ::2], 0.5, rng=3, out=part) is part
-    assert_same_bits(np.asarray(part), nd.dropout(x[:, ::2], 0.5, rng=3))
+@pytest.mark.parametrize("case", [case for case in CASES if case.function.out], ids=str)
+def test_out_may_be_a_memory_map(case):
+    """A new one, the input that it may be, and every other element of one."""
+    arguments = case.arguments(np.float32)
+    expected = case.function.call(**arguments)
+    own = case.function.out.may_be
+    mapped = memory_map(get(arguments, own))
+    part = memory_map(np.zeros((case.shape[0], 2 * case.shape[1]), np.float32))[:, ::2]
+    in_place = with_changed(arguments, own, mapped)
+    for out, changed in ((part, arguments), (mapped, in_place)):
+        got = case.function.call(**changed, out=out)
+        assert case.function.results(got, arguments)[0].array is out
+        assert_same_bits(got, expected)
 
 
 def test_running_statistics_may_be_memory_maps():
@@ -168,10 +182,11 @@ def test_no_advice_for_what_lies_elsewhere():
     assert "numpy.asarray() of it" not in str(caught.value)
 
 
-def test_a_parameter_of_another_dtype_names_that_of_x():
-    x, weight = normal(SHAPE, np.float64, "x"), parameter((7,), np.float32, "weight")
-    expected = "weight must have dtype float64 as x has, got float32"
-    with pytest.raises(TypeError, match=f"layer_norm: {expected}"):
-        nd.layer_norm(x, weight)
-    with pytest.raises(TypeError, match=f"batch_norm_forward: {expected}"):
-        nd.batch_norm_forward(x, weight)
+@pytest.mark.parametrize("case", [case for case in CASES if case.function.arrays("parameter")],
+                         ids=str)  # fmt: skip
+def test_a_parameter_of_another_dtype_names_that_of_x(case):
+    function, arguments = case.function, case.arguments(np.float64)
+    name = function.arrays("parameter")[0]
+    text = f"{name} must have dtype float64 as {function.leader} has, got float32"
+    with pytest.raises(TypeError, match=f"^{function}: {text}"):
+        function.call(**with_changed(arguments, name, arguments[name].astype(np.float32)))

@@ -14,23 +14,31 @@ import numpy as np
 import pytest
 
 import normdrop as nd
-from bad_calls import CASES, FUNCTIONS, Bad, find, good_arguments
+from bad_arrays import Bad
+from bad_calls import CASES
 from cases import HALF_TYPES
+from described import flat
+from good_calls import get, with_changed
+from public_functions import CASES as CALLS
+from public_functions import (
+    DESCRIBED,
+    FUNCTIONS,
+    array_roles,
+    find,
+    good_arguments,
+    public_functions,
+)
 
 
 def with_bad(arguments: dict[str, Any], bad: Bad) -> dict[str, Any]:
     """The good arguments with one wrong value, or with one wrong field."""
     wrong = bad.value(arguments)
-    head, _, field = bad.argument.partition(".")
-    value = arguments[head]._replace(**{field: wrong}) if field else wrong
-    return {**arguments, head: value}
+    return with_changed(arguments, bad.argument, wrong)
 
 
 def snapshot(arguments: dict[str, Any]) -> list[bytes]:
-    arrays: list[np.ndarray] = []
-    for value in arguments.values():
-        parts = value if isinstance(value, tuple) else (value,)
-        arrays += [part for part in parts if isinstance(part, np.ndarray) and part.dtype != object]
+    parts = [part for value in arguments.values() for part in flat(value)]
+    arrays = [part for part in parts if isinstance(part, np.ndarray) and part.dtype != object]
     return [array.tobytes() for array in arrays]
 
 
@@ -70,62 +78,69 @@ def test_every_argument_is_in_the_table(function):
 
 
 def test_every_public_function_is_in_the_table():
-    functions = {name for name in nd.__all__ if callable(getattr(nd, name))}
-    without_arguments = {"backends", "get_num_threads", "release_pool"}
-    results = {"NormStats", "Gradients", "BatchStats", "DeviceArray"}
-    assert functions - without_arguments - results == set(FUNCTIONS) - {"BatchStats.from_running"}
+    assert public_functions() == set(FUNCTIONS) - {"BatchStats.from_running"}
 
 
-def test_keyword_only_arguments():
-    for function in ("layer_norm", "batch_norm_forward", "dropout"):
-        kinds = {p.name: p.kind for p in inspect.signature(find(function)).parameters.values()}
-        assert kinds["out"] is inspect.Parameter.KEYWORD_ONLY
+WITH_PARAMETERS = [name for name in DESCRIBED if DESCRIBED[name].arrays("parameter")]
 
 
-HALF_CALLS = {
-    "layer_norm": lambda x, w, b: nd.layer_norm(x, w, b),
-    "layer_norm_forward": lambda x, w, b: nd.layer_norm_forward(x, w, b),
-    "batch_norm": lambda x, w, b: nd.batch_norm(x, np.zeros(5), np.ones(5), w, b),
-    "batch_norm_forward": lambda x, w, b: nd.batch_norm_forward(x, w, b),
+@pytest.mark.parametrize("x_dtype", HALF_TYPES)
+@pytest.mark.parametrize("function", WITH_PARAMETERS)
+def test_parameters_of_half_types(function, x_dtype):
+    """The dtype of x or float32, and the same for all: anything else names what came."""
+    call, leader = find(function), DESCRIBED[function].leader
+    names, own = DESCRIBED[function].arrays("parameter"), np.dtype(x_dtype).name
+    arguments = CALLS[function].arguments(x_dtype)
+
+    def changed(**dtypes) -> dict[str, Any]:
+        """These parameters in other dtypes, and none of the rest."""
+        absent = dict.fromkeys(names)
+        return arguments | absent | {k: arguments[k].astype(v) for k, v in dtypes.items()}
+
+    other = HALF_TYPES[1 - HALF_TYPES.index(x_dtype)]
+    for good in (x_dtype, np.float32):
+        call(**changed(**dict.fromkeys(names, good)))
+    for wrong in (np.float64, other):
+        expected = f"must have dtype {own} as {leader} has, or float32, got {np.dtype(wrong).name}"
+        for name in names:
+            with pytest.raises(TypeError, match=f"^{function}: {name} {expected}$"):
+                call(**changed(**{name: wrong}))
+    for first, second in ((x_dtype, np.float32), (np.float32, x_dtype)) if names[1:] else ():
+        expected = f"{np.dtype(first).name} as {names[0]} has, got {np.dtype(second).name}"
+        with pytest.raises(TypeError, match=f"^{function}: {names[1]} must have dtype {expected}$"):
+            call(**changed(**{names[0]: first, names[1]: second}))
+
+
+OF_HALF_TYPES = {
+    "like": (np.float32, "must have dtype {own}, got float32"),
+    "result": (np.float32, "must have dtype {own}, got float32"),
+    "statistic": (None, "must have dtype float64, got {own}"),
+    "statistics": (None, "must have dtype float64, got {own}"),
+    "running": (None, "must have dtype float32 or float64, got {own}"),
 }
 
 
 @pytest.mark.parametrize("x_dtype", HALF_TYPES)
-@pytest.mark.parametrize("function", HALF_CALLS)
-def test_parameters_of_half_types(function, x_dtype):
-    """The dtype of x or float32, and the same for both: anything else names what came."""
-    call, x, own = HALF_CALLS[function], np.ones((3, 5), x_dtype), np.dtype(x_dtype).name
-    other = HALF_TYPES[1 - HALF_TYPES.index(x_dtype)]
-    for good in (x_dtype, np.float32):
-        call(x, np.ones(5, good), np.ones(5, good))
-    for wrong in (np.float64, other):
-        expected = f"must have dtype {own} as x has, or float32, got {np.dtype(wrong).name}"
-        with pytest.raises(TypeError, match=f"^{function}: weight {expected}$"):
-            call(x, np.ones(5, wrong), None)
-        with pytest.raises(TypeError, match=f"^{function}: bias {expected}$"):
-            call(x, None, np.ones(5, wrong))
-    for weight, bias in ((x_dtype, np.float32), (np.float32, x_dtype)):
-        expected = f"{np.dtype(weight).name} as weight has, got {np.dtype(bias).name}"
-        with pytest.raises(TypeError, match=f"^{function}: bias must have dtype {expected}$"):
-            call(x, np.ones(5, weight), np.ones(5, bias))
+@pytest.mark.parametrize("function", CALLS)
+def test_arrays_beside_half_types(function, x_dtype):
+    """Everything but the parameters has the dtype of x, and statistics never have."""
+    own = np.dtype(x_dtype).name
+    good = CALLS[function].arguments(x_dtype)
+    for argument, role in array_roles(function).items():
+        wrong, expected = OF_HALF_TYPES.get(role, (None, ""))
+        if not expected:
+            continue
+        array = np.ones(CALLS[function].shape) if argument == "out" else get(good, argument)
+        arguments = with_changed(good, argument, array.astype(wrong or x_dtype))
+        text = re.escape(f"{function}: {argument} {expected.format(own=own)}")
+        with pytest.raises(TypeError, match=text):
+            find(function)(**arguments)
 
 
 @pytest.mark.parametrize("x_dtype", HALF_TYPES)
-def test_arrays_beside_half_types(x_dtype):
-    """Everything but the parameters has the dtype of x, and statistics never have."""
-    x, own = np.ones((3, 5), x_dtype), np.dtype(x_dtype).name
-    rows, wide = nd.NormStats(np.zeros(3), np.ones(3)), np.ones((3, 5), np.float32)
-    with pytest.raises(TypeError, match=f"grad_output must have dtype {own}, got float32"):
-        nd.layer_norm_backward(wide, x, rows)
-    for call in (nd.layer_norm, nd.batch_norm_forward, nd.dropout):
-        with pytest.raises(TypeError, match=f"out must have dtype {own}, got float32"):
-            call(x, out=wide)
-    with pytest.raises(TypeError, match=f"stats.mean must have dtype float64, got {own}"):
-        nd.layer_norm_backward(x, x, nd.NormStats(np.zeros(3, x_dtype), np.ones(3)))
+def test_running_statistics_of_half_types(x_dtype):
     running = np.ones(5, x_dtype)
-    expected = f"running_mean must have dtype float32 or float64, got {own}"
-    with pytest.raises(TypeError, match=expected):
-        nd.batch_norm(x, running, np.ones(5))
+    expected = f"running_mean must have dtype float32 or float64, got {np.dtype(x_dtype).name}"
     with pytest.raises(TypeError, match=expected):
         nd.BatchStats.from_running(running, np.ones(5))
 

@@ -10,7 +10,19 @@ import normdrop as nd
 from cases import BATCH_NORM_CASES, constants, normal, parameter, wide
 from comparing import assert_same_bits, assert_within, check_batch_norm, forward_units
 from normdrop import reference
-from tolerances import BETWEEN_BACKENDS, HAND_KNOWN_RELATIVE, PERTURBATION, limits
+from tolerances import (
+    ANOTHER_ORDER,
+    BETWEEN_BACKENDS,
+    FEW_ROUNDINGS,
+    FROZEN_ROUNDINGS,
+    HAND_KNOWN_RELATIVE,
+    MANY_UPDATES,
+    ONE_ROUNDING,
+    PERTURBATION,
+    UPDATE_ROUNDINGS,
+    VANISHING,
+    limits,
+)
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -94,7 +106,7 @@ def test_two_values_per_channel_pass_no_gradient(dtype):
     x, grad = normal((2, 5), dtype, "x"), normal((2, 5), dtype, "grad")
     _, stats = nd.batch_norm_forward(x, eps=1e-12)
     gradients = nd.batch_norm_backward(grad, x, stats)
-    assert np.abs(gradients.x).max() < 1e-6 * np.abs(grad).max() * stats.inv_std.max()
+    assert np.abs(gradients.x).max() < VANISHING * np.abs(grad).max() * stats.inv_std.max()
 
 
 def test_hand_known_answer(dtype):
@@ -120,7 +132,7 @@ def test_identity_is_restored_by_the_statistics():
     x = normal((7, 5), np.float64, "x") * 4 + 3
     _, stats = nd.batch_norm_forward(x, eps=0.1)
     y, _ = nd.batch_norm_forward(x, np.sqrt(stats.var + 0.1), stats.mean.copy(), eps=0.1)
-    assert np.allclose(y, x, rtol=1e-14, atol=1e-14)
+    assert np.allclose(y, x, rtol=FEW_ROUNDINGS, atol=FEW_ROUNDINGS)
 
 
 def test_layer_norm_of_the_transpose_is_batch_norm(dtype):
@@ -129,7 +141,7 @@ def test_layer_norm_of_the_transpose_is_batch_norm(dtype):
     other, other_stats = nd.layer_norm_forward(np.ascontiguousarray(x.T))
     assert_within(forward_units(y, other.T.astype(np.float64), y.astype(np.float64)),
                   BETWEEN_BACKENDS * limits(dtype).forward)  # fmt: skip
-    assert np.allclose(stats.mean, other_stats.mean, rtol=1e-13)
+    assert np.allclose(stats.mean, other_stats.mean, rtol=ANOTHER_ORDER)
 
 
 # Inference --------------------------------------------------------------------------------------
@@ -181,7 +193,9 @@ def test_frozen_backward_is_weight_times_inv_std_times_grad(dtype):
     stats = nd.BatchStats.from_running(mean, var, 0.1)
     got = nd.batch_norm_backward(grad, x, stats, weight, frozen=True)
     factor = weight.astype(np.float64) * stats.inv_std
-    assert np.allclose(got.x, grad * factor[:, None], rtol=2 * float(finfo(dtype).eps), atol=0)
+    assert np.allclose(
+        got.x, grad * factor[:, None], rtol=FROZEN_ROUNDINGS * float(finfo(dtype).eps), atol=0
+    )
     want = reference.batch_norm_backward(grad, x, stats, weight, frozen=True)
     for left, right in zip(got, want, strict=True):
         assert np.allclose(left, right, rtol=limits(dtype).fence_relative,
@@ -214,7 +228,7 @@ def test_update_running_stats(momentum, correction, dtype):
         reference.update_running_stats(
             want_mean, want_var, stats, momentum=momentum, correction=correction
         )
-        relative = 4 * float(finfo(dtype).eps)
+        relative = UPDATE_ROUNDINGS * float(finfo(dtype).eps)
         assert np.allclose(mean, want_mean, rtol=relative, atol=relative)
         assert np.allclose(var, want_var, rtol=relative, atol=0)
 
@@ -223,7 +237,7 @@ def test_default_momentum_and_correction_are_those_of_pytorch():
     stats = nd.BatchStats(np.array([2.0]), np.array([3.0]), np.array([0.5]), 4)
     mean, var = np.zeros(1), np.ones(1)
     nd.update_running_stats(mean, var, stats)
-    assert np.allclose([mean[0], var[0]], [0.2, 0.9 + 0.1 * 4.0], rtol=1e-15)
+    assert np.allclose([mean[0], var[0]], [0.2, 0.9 + 0.1 * 4.0], rtol=ONE_ROUNDING)
 
 
 def test_image_channel_counts_every_value():
@@ -242,8 +256,8 @@ def test_running_statistics_follow_their_closed_form(steps):
     mean, var = np.full(5, 5.0), np.full(5, 9.0)
     for _ in range(steps):
         nd.update_running_stats(mean, var, stats, momentum=0.1, correction=0)
-    assert np.allclose(mean, stats.mean + 0.9**steps * (5.0 - stats.mean), rtol=1e-12)
-    assert np.allclose(var, stats.var + 0.9**steps * (9.0 - stats.var), rtol=1e-12)
+    assert np.allclose(mean, stats.mean + 0.9**steps * (5.0 - stats.mean), rtol=MANY_UPDATES)
+    assert np.allclose(var, stats.var + 0.9**steps * (9.0 - stats.var), rtol=MANY_UPDATES)
 
 
 def test_cumulative_average_is_the_mean_of_the_batches():
@@ -252,9 +266,11 @@ def test_cumulative_average_is_the_mean_of_the_batches():
     mean, var = np.zeros(3), np.ones(3)
     for step, stats in enumerate(batches, start=1):
         nd.update_running_stats(mean, var, stats, momentum=1 / step)
-    assert np.allclose(mean, np.mean([s.mean for s in batches], axis=0), rtol=1e-12, atol=1e-14)
+    assert np.allclose(
+        mean, np.mean([s.mean for s in batches], axis=0), rtol=MANY_UPDATES, atol=FEW_ROUNDINGS
+    )
     unbiased = [s.var * 7 / 6 for s in batches]
-    assert np.allclose(var, np.mean(unbiased, axis=0), rtol=1e-12)
+    assert np.allclose(var, np.mean(unbiased, axis=0), rtol=MANY_UPDATES)
 
 
 def test_running_variance_is_never_negative(dtype):

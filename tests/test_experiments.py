@@ -35,7 +35,12 @@ from normdrop.experiments.sigmoid_depth import (
     train_step,
 )
 from normdrop.layers import BatchNorm, Dropout, LayerNorm
-from tolerances import FINITE_DIFFERENCE_RELATIVE, FINITE_DIFFERENCE_STEP, LIMITS
+from tolerances import (
+    FINITE_DIFFERENCE_RELATIVE,
+    FINITE_DIFFERENCE_STEP,
+    LIMITS,
+    ONE_ROUNDING_SINGLE,
+)
 
 EXACT = LIMITS["float64"].fence_relative
 NOTHING, CONTROL, BATCH_NORM, LAYER_NORM = VARIANTS[:4]
@@ -183,7 +188,9 @@ def test_idx_files_plain_and_packed(folder):
     dataset = data.load_idx_folder(folder)
     images, labels = images_and_labels(40, 40)
     assert dataset.train_images.dtype == np.float32 and dataset.train_images.shape == (40, 12)
-    np.testing.assert_allclose(dataset.train_images, images.reshape(40, 12) / 255, 1e-6)
+    np.testing.assert_allclose(
+        dataset.train_images, images.reshape(40, 12) / 255, ONE_ROUNDING_SINGLE
+    )
     assert dataset.train_labels.tolist() == labels.tolist()
     assert dataset.test_images.shape == (20, 12) and dataset.classes == 5
 

@@ -35,7 +35,7 @@ from gpu_check.table import dry_line, heading, line, verdict
 from normdrop.benchmark.cases import Case
 from normdrop.benchmark.results import Report, Row, compare_cells
 from normdrop.benchmark.timing import summarise
-from tolerances import HANG_SECONDS
+from tolerances import HANG_SECONDS, PEER_ABSOLUTE, PEER_RELATIVE
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = str(ROOT / "bench")
@@ -415,14 +415,14 @@ def test_cupys_formulas_are_ours(bench):
         if case.dtype != "float32":
             continue
         data = make_data(card, case, seed=1)
-        fresh, out = ours(case, data)
-        got, theirs = fresh(), peers["cupy"].call(case, data)()
+        calls = ours(case, data)
+        got, theirs = calls["fresh"](), peers["cupy"].call(case, data)()
         first = got[0] if isinstance(got, tuple) else got
         result = theirs[0] if isinstance(theirs, tuple) else theirs
         assert result.shape == first.shape
         if case.op != "dropout":
-            np.testing.assert_allclose(result, first, rtol=1e-3, atol=1e-4)
-        written = out()
+            np.testing.assert_allclose(result, first, rtol=PEER_RELATIVE, atol=PEER_ABSOLUTE)
+        written = calls["out"]()
         np.testing.assert_array_equal(data.out, first)
         assert (written[0] if isinstance(written, tuple) else written) is data.out
 
@@ -444,9 +444,9 @@ def test_torch_computes_the_same(bench, torch_peer):
         theirs = torch_peer.call(case, data)()
         if case.op == "dropout" or case.dtype != "float32":
             continue
-        got = ours(case, data)[0]()
+        got = ours(case, data)["fresh"]()
         first = got[0] if isinstance(got, tuple) else got
         result = theirs[0] if isinstance(theirs, tuple) else theirs
         if case.layout == "nhwc":
             result = result.permute(0, 2, 3, 1)
-        np.testing.assert_allclose(result.numpy(), first, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(result.numpy(), first, rtol=PEER_RELATIVE, atol=PEER_ABSOLUTE)

@@ -11,6 +11,7 @@ import pytest
 import normdrop as nd
 from cases import normal, parameter
 from comparing import assert_same_bits
+from tolerances import BFLOAT16_UNIT, CHAIN_ABSOLUTE, CHAIN_RELATIVE
 
 pytestmark = [
     pytest.mark.frameworks,
@@ -81,7 +82,8 @@ def test_torch_bfloat16_and_strides(torch):
     y = nd.layer_norm(x, axis=0)
     assert y.dtype == torch.bfloat16 and y.stride() == x.stride()
     expected = torch.nn.functional.layer_norm(x.permute(1, 2, 0).float(), (48,))
-    torch.testing.assert_close(y.permute(1, 2, 0).float(), expected, rtol=2**-7, atol=2**-7)
+    unit = BFLOAT16_UNIT
+    torch.testing.assert_close(y.permute(1, 2, 0).float(), expected, rtol=unit, atol=unit)
 
 
 def test_torch_out_running_statistics_and_gradients(torch):
@@ -153,4 +155,4 @@ def test_jax_results_are_computed_after_what_they_depend_on(jax):
     values = np.asarray(inputs("float32")[0])
     for _ in range(20):
         values = nd.layer_norm(values * 2.0 + 1.0)
-    np.testing.assert_allclose(np.asarray(x), values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(x), values, rtol=CHAIN_RELATIVE, atol=CHAIN_ABSOLUTE)

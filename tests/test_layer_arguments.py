@@ -11,13 +11,34 @@ import pytest
 import normdrop as nd
 from cases import DTYPES, HALF_TYPES, normal
 from comparing import assert_same_bits
-from normdrop.layers import BatchNorm, Dropout, LayerNorm
+from normdrop.layers import (
+    BatchNorm,
+    Dropout,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    PReLU,
+    RMSNorm,
+)
 
 NAN = float("nan")
 
 # Constructors ------------------------------------------------------------------------------------
 
-BOTH = [
+# What each needs, for 3 channels.
+FIRST = {
+    BatchNorm: {"num_features": 3},
+    LayerNorm: {"normalized_shape": 3},
+    RMSNorm: {"normalized_shape": 3},
+    GroupNorm: {"num_groups": 1, "num_channels": 3},
+    InstanceNorm: {"num_features": 3},
+    PReLU: {"num_parameters": 3},
+    Dropout: {},
+}
+
+NORMS = [BatchNorm, LayerNorm, RMSNorm, GroupNorm, InstanceNorm]
+
+OF_EVERY_NORM = [
     ({"eps": -1}, ValueError, "eps must be 0 or greater, got -1"),
     ({"eps": NAN}, ValueError, "eps must be 0 or greater, got nan"),
     ({"eps": "x"}, TypeError, "eps must be a real number, got str"),
@@ -40,16 +61,39 @@ BOTH = [
     ),
 ]  # fmt: skip
 
-OF_BATCH_NORM = [
+OF_NUM_FEATURES = [
     ({"num_features": -3}, ValueError, "num_features must be 0 or greater, got -3"),
     ({"num_features": 2.5}, TypeError, "num_features must be an integer, got float"),
     ({"num_features": "a"}, TypeError, "num_features must be an integer, got str"),
     ({"num_features": True}, TypeError, "num_features must be an integer, got bool"),
     ({"num_features": (3,)}, TypeError, "num_features must be an integer, got tuple"),
     ({"num_features": np.ones(3)}, TypeError, "num_features must be an integer, got ndarray"),
+]
+
+OF_CHANNEL_AXIS = [
     ({"channel_axis": "x"}, TypeError, "channel_axis must be an integer, got str"),
     ({"channel_axis": (1,)}, TypeError, "channel_axis must be an integer, got tuple"),
     ({"channel_axis": None}, TypeError, "channel_axis must be an integer, got NoneType"),
+]
+
+OF_GROUP_NORM = [
+    ({"num_groups": 0}, ValueError, "num_groups must be 1 or greater, got 0"),
+    ({"num_groups": -1}, ValueError, "num_groups must be 1 or greater, got -1"),
+    ({"num_groups": 2}, ValueError, "num_groups must divide num_channels 3, got 2"),
+    ({"num_groups": 1.0}, TypeError, "num_groups must be an integer, got float"),
+    ({"num_channels": -3}, ValueError, "num_channels must be 0 or greater, got -3"),
+    ({"num_channels": None}, TypeError, "num_channels must be an integer, got NoneType"),
+]
+
+OF_PRELU = [
+    ({"num_parameters": 0}, ValueError, "num_parameters must be 1 or greater, got 0"),
+    ({"num_parameters": 2.5}, TypeError, "num_parameters must be an integer, got float"),
+    ({"init": "x"}, TypeError, "init must be a real number, got str"),
+    ({"init": None}, TypeError, "init must be a real number, got NoneType"),
+    ({"dtype": np.int32}, TypeError, "dtype must be float16, .* got int32"),
+]
+
+OF_BATCH_NORM = [
     ({"momentum": "x"}, TypeError, "momentum must be None or a real number, got str"),
     ({"momentum": True}, TypeError, "momentum must be None or a real number, got bool"),
     ({"momentum": 1.5}, ValueError, "momentum must be None or in [0, 1], got 1.5"),
@@ -84,19 +128,21 @@ OF_LAYER_NORM = [
 @pytest.mark.parametrize(
     ("kind", "arguments", "error", "message"),
     [
-        *((kind, *case) for kind in (BatchNorm, LayerNorm)
-          for case in ((a, e, re.escape(m)) for a, e, m in BOTH)),
+        *((kind, a, e, re.escape(m)) for kind in NORMS for a, e, m in OF_EVERY_NORM),
         *((BatchNorm, a, e, re.escape(m)) for a, e, m in OF_BATCH_NORM),
-        *((LayerNorm, *case) for case in OF_LAYER_NORM),
+        *((kind, *case) for kind in (BatchNorm, InstanceNorm) for case in OF_NUM_FEATURES),
+        *((kind, *case) for kind in (BatchNorm, GroupNorm, InstanceNorm, PReLU)
+          for case in OF_CHANNEL_AXIS),
+        *((kind, *case) for kind in (LayerNorm, RMSNorm) for case in OF_LAYER_NORM),
+        *((GroupNorm, *case) for case in OF_GROUP_NORM),
+        *((PReLU, *case) for case in OF_PRELU),
         (Dropout, {"p": True}, TypeError, "p must be a real number, got bool"),
         (Dropout, {"rng": np.random.RandomState(0)}, TypeError, "rng must be .* got RandomState"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(kind, arguments, error, message):
-    first = {BatchNorm: "num_features", LayerNorm: "normalized_shape"}.get(kind)
-    arguments = {first: 3, **arguments} if first else arguments
     with pytest.raises(error, match=f"^{kind.__name__}: .*{message}") as caught:
-        kind(**arguments)
+        kind(**{**FIRST[kind], **arguments})
     assert type(caught.value) is error
 
 
@@ -137,6 +183,15 @@ def test_the_axes_of_layer_norm_may_be_integers_of_numpy():
 
 # x against the layer -----------------------------------------------------------------------------
 
+OF_EIGHT = {
+    BatchNorm: (8,),
+    LayerNorm: (8,),
+    RMSNorm: (8,),
+    GroupNorm: (2, 8),
+    InstanceNorm: (8,),
+    PReLU: (8,),
+}
+
 SPELT = {
     "float16": "np.float16",
     "bfloat16": "ml_dtypes.bfloat16",
@@ -152,10 +207,11 @@ def fits(own, given):
 @pytest.mark.parametrize("given", DTYPES)
 @pytest.mark.parametrize("own", DTYPES)
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", [BatchNorm, LayerNorm])
+@pytest.mark.parametrize("kind", [kind for kind in OF_EIGHT if kind is not InstanceNorm])
 def test_the_dtype_of_x_is_named_before_that_of_the_weight(kind, own, given, training):
     x = normal((4, 8), given, "x")
-    layer = kind(8, dtype=own)
+    size = OF_EIGHT[kind]
+    layer = kind(*size, dtype=own)
     if fits(own, given):
         assert layer(x, training).dtype == given
         return
@@ -164,7 +220,7 @@ def test_the_dtype_of_x_is_named_before_that_of_the_weight(kind, own, given, tra
         layer(x, training)
     name = kind.__name__
     accepted = "float32, float16 or bfloat16" if own == "float32" else own
-    size = "8" if kind is BatchNorm else "(8,)"
+    size = "(8,)" if kind in (LayerNorm, RMSNorm) else ", ".join(map(str, size))
     assert str(caught.value) == (
         f"{name}: x must have dtype {accepted}, as the layer's dtype is {own}, got {given}; pass "
         f"x.astype({SPELT[own]}), or make the layer by {name}({size}, dtype={SPELT[given]})"
@@ -173,20 +229,20 @@ def test_the_dtype_of_x_is_named_before_that_of_the_weight(kind, own, given, tra
 
 @pytest.mark.parametrize("given", DTYPES)
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", [BatchNorm, LayerNorm])
+@pytest.mark.parametrize("kind", NORMS)
 def test_without_parameters_x_has_any_dtype(kind, given, training):
     x = normal((4, 8), given, "x")
-    layer = kind(8, affine=False)
+    layer = kind(*OF_EIGHT[kind], affine=False)
     assert layer(x, training, for_backward=True).dtype == given
     assert layer.backward(x).dtype == given
 
 
 @pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("kind", [BatchNorm, LayerNorm])
+@pytest.mark.parametrize("kind", NORMS)
 def test_an_x_that_nothing_computes_is_named_by_the_function(kind, affine):
     for wrong in (np.zeros((4, 8), np.int64), np.zeros((4, 8), ">f4"), [[1.0] * 8], "x", None):
         with pytest.raises(TypeError, match="norm_forward: x must"):
-            kind(8, affine=affine)(wrong)
+            kind(*OF_EIGHT[kind], affine=affine)(wrong)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -203,12 +259,26 @@ def test_the_channels_of_x_are_named_with_the_layers(affine, training, channel_a
     assert layer.num_batches_tracked == 0
 
 
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (GroupNorm(2, 6), "GroupNorm: x must have num_channels = 6 channels along axis 1"),
+        (InstanceNorm(6), "InstanceNorm: x must have num_features = 6 channels along axis 1"),
+        (PReLU(6), "PReLU: x must have num_parameters = 6 channels along axis 1"),
+    ],
+)
+def test_the_channels_of_x_are_named_with_those_of_other_layers(layer, text):
+    with pytest.raises(ValueError, match=re.escape(f"{text}, got 5 in (3, 5, 7)")):
+        layer(np.zeros((3, 5, 7), np.float32))
+
+
 @pytest.mark.parametrize("affine", [True, False])
-def test_the_shape_of_x_is_named_with_the_layers(affine):
-    layer = LayerNorm((3, 5), axis=(1, 2), affine=affine)
+@pytest.mark.parametrize("kind", [LayerNorm, RMSNorm])
+def test_the_shape_of_x_is_named_with_the_layers(kind, affine):
+    layer = kind((3, 5), axis=(1, 2), affine=affine)
     message = (
-        "LayerNorm: x must have the normalized_shape (3, 5) along axis (1, 2), got (3, 4) in "
-        "(2, 3, 4)"
+        f"{kind.__name__}: x must have the normalized_shape (3, 5) along axis (1, 2), "
+        "got (3, 4) in (2, 3, 4)"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         layer(np.zeros((2, 3, 4), np.float32))

@@ -11,7 +11,17 @@ from cases import DTYPES, bfloat16, normal
 from comparing import assert_same_bits
 from layer_cases import ALL_LAYERS, randomise
 from normdrop.experiments.network import Linear, Sequential
-from normdrop.layers import BatchNorm, Dropout, IncompatibleKeys, LayerNorm
+from normdrop.layers import (
+    BatchNorm,
+    Dropout,
+    GroupNorm,
+    IncompatibleKeys,
+    InstanceNorm,
+    LayerNorm,
+    PReLU,
+    RMSNorm,
+    WeightNorm,
+)
 from tolerances import FRAMEWORK_RELATIVE
 
 # Dtypes, and files of NumPy ----------------------------------------------------------------------
@@ -26,6 +36,11 @@ def through_a_file(state, folder):
 AFFINE = {
     "BatchNorm": lambda dtype: BatchNorm(5, dtype=dtype),
     "LayerNorm": lambda dtype: LayerNorm(5, dtype=dtype),
+    "RMSNorm": lambda dtype: RMSNorm(5, dtype=dtype),
+    "GroupNorm": lambda dtype: GroupNorm(1, 5, dtype=dtype),
+    "InstanceNorm": lambda dtype: InstanceNorm(5, affine=True, dtype=dtype),
+    "PReLU": lambda dtype: PReLU(5, dtype=dtype),
+    "WeightNorm": lambda dtype: WeightNorm(LayerNorm(5, dtype=dtype)),
     "Linear": lambda dtype: Linear(5, 5, np.random.default_rng(2), dtype=dtype),
 }
 
@@ -207,3 +222,68 @@ def test_a_checkpoint_of_pytorch_loads_as_it_is(channels_last):
         np.testing.assert_allclose(ours.state_dict()[name], tensor, FRAMEWORK_RELATIVE)
     with pytest.raises(TypeError, match=r"got Tensor; pass its \.numpy\(\)"):
         ours.load_state_dict(theirs.state_dict())
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    ("name", "make", "ours"),
+    [
+        ("RMSNorm", lambda nn: nn.RMSNorm(7, eps=1e-5), lambda: RMSNorm(7)),
+        ("GroupNorm", lambda nn: nn.GroupNorm(3, 6), lambda: GroupNorm(3, 6)),
+        (
+            "InstanceNorm",
+            lambda nn: nn.InstanceNorm2d(6, affine=True),
+            lambda: InstanceNorm(6, affine=True),
+        ),
+        ("InstanceNorm, plain", lambda nn: nn.InstanceNorm2d(6), lambda: InstanceNorm(6)),
+        ("PReLU", lambda nn: nn.PReLU(), PReLU),
+        ("PReLU, channels", lambda nn: nn.PReLU(6, init=0.1), lambda: PReLU(6, init=0.1)),
+    ],
+)
+def test_checkpoints_of_other_layers_load_as_they_are(name, make, ours):
+    """Both ways, with the same results from the same state and from the state at first."""
+    torch = pytest.importorskip("torch")
+    theirs, layer, x = make(torch.nn), ours(), normal((4, 6, 5, 7), np.float32, "x")
+    with torch.no_grad():
+        for step in range(2):
+            state = {key: tensor.numpy().copy() for key, tensor in theirs.state_dict().items()}
+            assert set(state) == set(layer.state_dict())
+            for key, array in layer.state_dict().items():
+                assert array.shape == state[key].shape
+                assert step or np.array_equal(array, state[key]), "at first"
+            layer.load_state_dict(state)
+            expected = theirs(torch.from_numpy(x)).numpy()
+            np.testing.assert_allclose(layer(x), expected, FRAMEWORK_RELATIVE, FRAMEWORK_RELATIVE)
+            randomise(layer)
+            new = {key: torch.from_numpy(array) for key, array in layer.state_dict().items()}
+            theirs.load_state_dict(new)
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("parametrised", [False, True])
+def test_checkpoints_of_weight_norm_load_as_they_are(parametrised, axis):
+    """Of both of PyTorch's weight norms; inside a network too."""
+    torch = pytest.importorskip("torch")
+    inner = torch.nn.Linear(7, 5)
+    if parametrised:
+        theirs = torch.nn.utils.parametrizations.weight_norm(inner, dim=axis)
+    else:
+        with pytest.warns(FutureWarning):
+            theirs = torch.nn.utils.weight_norm(inner, dim=axis)
+    x = normal((4, 7), np.float32, "x")
+    state = {key: tensor.numpy().copy() for key, tensor in theirs.state_dict().items()}
+    for name in state:
+        if name != "bias":
+            state[name] *= np.float32(1.5)
+    theirs.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(x)).numpy()
+    layer = WeightNorm(Linear(7, 5, np.random.default_rng(0)), axis=axis)
+    assert layer.load_state_dict(state) == ([], [])
+    np.testing.assert_allclose(layer(x), expected, FRAMEWORK_RELATIVE, FRAMEWORK_RELATIVE)
+    net = Sequential(WeightNorm(Linear(7, 5, np.random.default_rng(1)), axis=axis))
+    net.load_state_dict({f"0.{name}": array for name, array in state.items()})
+    assert_same_bits(net(x), layer(x))
+    back = {key: torch.from_numpy(array) for key, array in layer.state_dict().items()}
+    theirs.load_state_dict(back)

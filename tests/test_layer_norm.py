@@ -10,7 +10,7 @@ import normdrop as nd
 from cases import LAYER_NORM_CASES, axis_shape, constants, normal, parameter
 from comparing import assert_same_bits, assert_within, check_layer_norm, forward_units
 from normdrop import reference
-from tolerances import PERTURBATION, limits
+from tolerances import ONE_ROUNDING, PERTURBATION, limits
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -140,7 +140,7 @@ def test_constant_rows_give_exactly_the_bias(length, eps, dtype):
     assert_same_bits(y, np.broadcast_to(bias, x.shape) + 0)
     assert_same_bits(stats.mean + 0.0, values.astype(np.float64) + 0.0)
     expected = np.inf if eps == 0 else 1 / np.sqrt(eps)
-    assert np.allclose(stats.inv_std, expected, rtol=1e-15, atol=0)
+    assert np.allclose(stats.inv_std, expected, rtol=ONE_ROUNDING, atol=0)
 
 
 def test_constant_channels_first_rows_give_exactly_the_bias(dtype):

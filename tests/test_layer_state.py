@@ -10,7 +10,16 @@ import pytest
 
 from comparing import assert_same_bits
 from layer_cases import ALL_LAYERS, data, randomise
-from normdrop.layers import BatchNorm, Dropout, LayerNorm
+from normdrop.layers import (
+    BatchNorm,
+    Dropout,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    PReLU,
+    RMSNorm,
+    WeightNorm,
+)
 
 
 @pytest.fixture(params=ALL_LAYERS)
@@ -66,6 +75,13 @@ def test_names_are_those_of_pytorch():
     assert list(LayerNorm(3, bias=False).state_dict()) == names[:1]
     assert list(LayerNorm(3, affine=False).state_dict()) == []
     assert list(Dropout(0.1).state_dict()) == ["seed", "call"]
+    assert list(RMSNorm(3).state_dict()) == names[:1]
+    assert list(RMSNorm(3, bias=True).state_dict()) == names[:2]
+    assert list(GroupNorm(1, 3).state_dict()) == names[:2]
+    assert list(InstanceNorm(3).state_dict()) == []
+    assert list(InstanceNorm(3, affine=True).state_dict()) == names[:2]
+    assert list(PReLU().state_dict()) == names[:1]
+    assert list(WeightNorm(BatchNorm(3)).state_dict()) == ["weight_g", "weight_v", *names[1:]]
 
 
 def checkpoint(**changes):

@@ -12,7 +12,18 @@ import normdrop as nd
 from cases import normal
 from comparing import assert_same_bits
 from layer_cases import ALL_LAYERS, data, randomise
-from normdrop.layers import Dropout, Layer, LayerNorm, base, batch_norm, layer_norm
+from normdrop.layers import (
+    Dropout,
+    GroupNorm,
+    InstanceNorm,
+    Layer,
+    LayerNorm,
+    PReLU,
+    RMSNorm,
+    base,
+    batch_norm,
+    layer_norm,
+)
 from normdrop.layers import dropout as dropout_module
 from tolerances import (
     FINITE_DIFFERENCE_RELATIVE,
@@ -98,6 +109,57 @@ def test_layer_norm_over_channels_first():
 def test_layer_norm_of_a_wrong_shape(affine):
     with pytest.raises(ValueError, match=r"\(4,\)"):
         LayerNorm(4, affine=affine, dtype=np.float64)(data())
+
+
+# Layers that are their function and parameters ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "before", "options"),
+    [
+        (RMSNorm((5, 7), eps=0.1, bias=True, dtype=np.float64), "rms_norm", (),
+         {"axis": (-2, -1), "eps": 0.1}),
+        (RMSNorm(5, axis=2, dtype=np.float64), "rms_norm", (), {"axis": 2}),
+        (GroupNorm(2, 6, eps=0.1, dtype=np.float64), "group_norm", (2,), {"eps": 0.1}),
+        (GroupNorm(1, 7, channel_axis=-1, dtype=np.float64), "group_norm", (1,),
+         {"channel_axis": -1}),
+        (GroupNorm(3, 6, affine=False), "group_norm", (3,), {}),
+        (InstanceNorm(6, eps=0.1), "instance_norm", (), {"eps": 0.1}),
+        (InstanceNorm(7, affine=True, channel_axis=-1, dtype=np.float64), "instance_norm", (),
+         {"channel_axis": -1}),
+    ],
+)  # fmt: skip
+def test_a_norm_equals_its_function(layer, name, before, options):
+    randomise(layer)
+    x, grad = normal((3, 6, 5, 7), np.float64, "x"), normal((3, 6, 5, 7), np.float64, "grad")
+    y, stats = getattr(nd, f"{name}_forward")(x, *before, layer.weight, layer.bias, **options)
+    options.pop("eps", None)
+    has_bias = layer.bias is not None
+    expected = getattr(nd, f"{name}_backward")(
+        grad, x, stats, *before, layer.weight, bias=has_bias, **options
+    )
+    assert_same_bits(layer(x, training=False, for_backward=True), y)
+    assert_same_bits(layer.backward(grad), expected.x)
+    own = {"weight": expected.weight, "bias": expected.bias}
+    own = {key: array for key, array in own.items() if array is not None}
+    assert set(layer.gradients()) == set(own) == set(layer.parameters())
+    for key, array in own.items():
+        assert_same_bits(layer.gradients()[key], array)
+
+
+@pytest.mark.parametrize(("count", "axis"), [(1, 1), (6, 1), (7, -1)])
+def test_prelu_equals_its_function(count, axis):
+    layer = PReLU(count, init=-0.5, channel_axis=axis, dtype=np.float64)
+    assert layer.weight.tolist() == [-0.5] * count and layer.bias is None
+    x, grad = normal((3, 6, 7), np.float64, "x"), normal((3, 6, 7), np.float64, "grad")
+    assert_same_bits(layer(x), nd.prelu(x, layer.weight, channel_axis=axis))
+    expected = nd.prelu_backward(grad, x, layer.weight, channel_axis=axis)
+    assert_same_bits(layer.backward(grad), expected.x)
+    assert_same_bits(layer.gradients()["weight"], expected.weight)
+
+
+def test_the_slope_of_prelu_starts_at_a_quarter():
+    assert PReLU().weight.tolist() == [0.25]
 
 
 # Dropout -----------------------------------------------------------------------------------------

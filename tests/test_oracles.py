@@ -20,6 +20,15 @@ from oracles import (
     long_normalise,
     unit_in_last_place,
 )
+from oracles_in_fractions import (
+    exact_apply,
+    exact_backward_apply,
+    exact_merged,
+    exact_norm,
+    exact_weight_norm,
+    exact_weight_norm_gradient,
+)
+from tolerances import ORACLE_RELATIVE, SMALLEST_DOUBLE
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +45,7 @@ def decimals(values):
 def assert_equal(exact: Exact, expected: list[Decimal]) -> None:
     for high, low, value in zip(exact.high.tolist(), exact.low.tolist(), expected, strict=True):
         error = abs(Decimal(high) + Decimal(low) - value)
-        assert error <= abs(value) * Decimal("1e-31") + Decimal("5e-324")
+        assert error <= abs(value) * Decimal(ORACLE_RELATIVE) + Decimal(SMALLEST_DOUBLE)
 
 
 ROWS = [(1.0, 0.0), (1.0, 1e6), (1e37, 0.0), (1e-310, 0.0), (1e300, 0.0), (1e-3, -7.0)]
@@ -65,6 +74,69 @@ def test_exact_normalise_agrees_with_decimals(spread, offset, eps):
         long, long_statistics = long_normalise(row, weight, bias, eps=eps)
         assert error_in_units(exact.high, long).max() <= 0.5
         assert long_statistics == statistics
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-5])
+@pytest.mark.parametrize(("spread", "offset"), ROWS)
+def test_without_a_mean_they_are_those_of_rms_norm(spread, offset, eps):
+    row = normal((7,), np.float64, "row") * spread + offset
+    weight, bias = normal((7,), np.float64, "weight"), normal((7,), np.float64, "bias")
+    exact, statistics = exact_normalise(row, weight, bias, eps=eps, centred=False)
+    x = decimals(row)
+    square = sum(value**2 for value in x) / 7
+    inv_std = 1 / (square + Decimal(eps)).sqrt()
+    parameters = zip(x, decimals(weight), decimals(bias), strict=True)
+    assert_equal(exact, [value * inv_std * w + b for value, w, b in parameters])
+    assert statistics == (0.0, float(square), float(inv_std))
+
+
+def test_exact_gradient_of_rms_norm_agrees_with_decimals():
+    row, grad, weight = (normal((7,), np.float64, name) for name in ("row", "grad", "weight"))
+    inv_std = 0.9
+    exact = exact_gradient(grad, row, 0.0, inv_std, weight, centred=False)
+    root = Decimal(inv_std)
+    g = [a * b for a, b in zip(decimals(grad), decimals(weight), strict=True)]
+    x_hat = [x * root for x in decimals(row)]
+    product = sum(a * b for a, b in zip(g, x_hat, strict=True)) / 7
+    assert_equal(exact, [(a - b * product) * root for a, b in zip(g, x_hat, strict=True)])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-310, 1e300])
+def test_exact_weight_norm_agrees_with_decimals(scale):
+    row, grad, g = normal((7,), np.float64, "row") * scale, normal((7,), np.float64, "grad"), -1.75
+    length = sum(value**2 for value in decimals(row)).sqrt()
+    assert_equal(exact_weight_norm(row, g), [v / length * Decimal(g) for v in decimals(row)])
+    assert exact_norm(row) == float(length)
+    norm = exact_norm(row) if scale != 1.0 else 0.75  # as passed
+    of_v, of_g = exact_weight_norm_gradient(grad, row, g, norm)
+    unit = [v / Decimal(norm) for v in decimals(row)]
+    along = sum(a * b for a, b in zip(decimals(grad), unit, strict=True))
+    assert_equal(of_g, [along])
+    factor = Decimal(g) / Decimal(norm)
+    if scale == 1.0:
+        expected = [factor * (a - b * along) for a, b in zip(decimals(grad), unit, strict=True)]
+        assert_equal(of_v, expected)
+
+
+def test_exact_halves_agree_with_decimals():
+    row, grad = normal((7,), np.float64, "row"), normal((7,), np.float32, "grad")
+    mean, inv_std, weight, bias, sums = 0.125, 0.9, -1.5, 0.25, (0.3, -0.7, 11)
+    m, r, w, b = map(Decimal, (mean, inv_std, weight, bias))
+    applied = exact_apply(row, mean, inv_std, weight, bias)
+    assert_equal(applied, [(x - m) * r * w + b for x in decimals(row)])
+    exact = exact_backward_apply(grad, row, (mean, inv_std), sums, weight)
+    of_grad, of_product = (Decimal(value) / 11 for value in sums[:2])
+    pairs = zip(decimals(grad), decimals(row), strict=True)
+    assert_equal(exact, [r * w * (g - of_grad - (x - m) * r * of_product) for g, x in pairs])
+
+
+def test_exact_merged_agrees_with_the_whole():
+    """Of parts whose own statistics are exact."""
+    x = np.array([1.0, 5.0, 3.0, -7.0, 8.0, 2.0, 2.0])
+    parts = [(float(p.mean()), float(p.var()), p.size) for p in (x[:2], x[2:3], x[3:7])]
+    _, statistics = exact_normalise(x, eps=0.5)
+    assert np.allclose(exact_merged(parts, 0.5), statistics, rtol=1e-15)
+    assert exact_merged([*parts, (9.0, 9.0, 0)], 0.5) == exact_merged(parts, 0.5)
 
 
 def test_exact_affine_agrees_with_decimals():

@@ -15,6 +15,7 @@ import pytest
 import normdrop as nd
 from cases import normal
 from comparing import assert_same_bits
+from good_calls import Geometry, cases
 from tolerances import HANG_SECONDS
 
 DEFAULT_LIMIT = 512 * 2**20
@@ -123,21 +124,24 @@ def test_small_request_does_not_occupy_a_large_buffer():
     del small
 
 
-def test_recycled_memory_shows_nothing_of_its_past():
-    """Every byte of an output is written (C5): NaNs left behind must not come back."""
-    x = normal((1003, 1021), np.float32, "x")
-    bad = np.full_like(x, np.nan)
-    expected = [nd.layer_norm(x), nd.batch_norm_forward(x)[0], nd.dropout(x, 0.5, rng=3)]
-    expected += [nd.layer_norm_backward(x, x, nd.layer_norm_forward(x)[1]).x]
-    for i in range(4):
-        nd.layer_norm(bad)
-        got = [
-            lambda: nd.layer_norm(x),
-            lambda: nd.batch_norm_forward(x)[0],
-            lambda: nd.dropout(x, 0.5, rng=3),
-            lambda: nd.layer_norm_backward(x, x, nd.layer_norm_forward(x)[1]).x,
-        ][i]()
-        assert_same_bits(got, expected[i])
+LARGE: dict[str, list[Geometry]] = {
+    "over_axes": [((1003, 1021), -1)],
+    "per_channel": [((1003, 1021), 1)],
+    "channel_groups": [((1003, 1020), 1, 3)],
+    "elements": [((1003, 1021),)],
+}
+
+
+@pytest.mark.parametrize("case", cases(LARGE), ids=str)
+def test_recycled_memory_shows_nothing_of_its_past(case):
+    """Every byte of every result is written (C5): NaNs left behind must not come back."""
+    arguments = case.arguments(np.float32)
+    expected = case.function.call(**arguments)
+    bad = np.full(case.shape, np.nan, np.float32)
+    left_behind = [nd.layer_norm(bad) for _ in range(3)]
+    del left_behind
+    assert idle_bytes() >= 3 * bad.nbytes
+    assert_same_bits(case.function.call(**arguments), expected)
 
 
 def test_threads_share_the_pool():

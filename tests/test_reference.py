@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -109,6 +110,132 @@ def test_frozen_batch_norm_gradients_are_finite_differences_of_inference():
     assert_gradient(got.x, numeric_gradient(of_x, x, grad))
     assert_gradient(got.weight, numeric_gradient(of_weight, weight, grad))
     assert_gradient(got.bias, grad.sum(0))
+
+
+@pytest.mark.parametrize("eps", EPS_VALUES)
+@pytest.mark.parametrize(("shape", "axis"), [((3, 5), -1), ((2, 3, 5), 1), ((2, 5, 3), (1, 2))])
+def test_rms_norm_gradients_are_finite_differences(shape, axis, eps):
+    x, grad = normal(shape, np.float64, "x"), normal(shape, np.float64, "grad")
+    weight = parameter(axis_shape(shape, axis), np.float64, "weight")
+    bias = parameter(axis_shape(shape, axis), np.float64, "bias")
+    _, stats = reference.rms_norm_forward(x, weight, bias, axis=axis, eps=eps)
+    got = reference.rms_norm_backward(grad, x, stats, weight, axis=axis)
+    call = partial(reference.rms_norm, axis=axis, eps=eps)
+    assert_gradients(got, call, (x, weight, bias), grad)
+
+
+GROUPS = [((2, 6), 1, 2), ((2, 4, 3), 1, 2), ((2, 3, 4), -1, 2), ((2, 2, 4, 3), 2, 2)]
+
+
+@pytest.mark.parametrize("eps", EPS_VALUES)
+@pytest.mark.parametrize(("shape", "axis", "groups"), GROUPS)
+def test_group_norm_gradients_are_finite_differences(shape, axis, groups, eps):
+    """Its means mix channels of different weights."""
+    x, grad = normal(shape, np.float64, "x"), normal(shape, np.float64, "grad")
+    weight, bias = (parameter((shape[axis],), np.float64, name) for name in ("weight", "bias"))
+    _, stats = reference.group_norm_forward(x, groups, weight, bias, channel_axis=axis, eps=eps)
+    got = reference.group_norm_backward(grad, x, stats, groups, weight, channel_axis=axis)
+
+    def call(x, weight, bias):
+        return reference.group_norm(x, groups, weight, bias, channel_axis=axis, eps=eps)
+
+    assert_gradients(got, call, (x, weight, bias), grad)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((2, 3, 5), 1), ((2, 5, 3), -1)])
+def test_instance_norm_gradients_are_finite_differences(shape, axis):
+    x, grad = normal(shape, np.float64, "x"), normal(shape, np.float64, "grad")
+    weight, bias = (parameter((3,), np.float64, name) for name in ("weight", "bias"))
+    _, stats = reference.instance_norm_forward(x, weight, bias, channel_axis=axis, eps=0.1)
+    got = reference.instance_norm_backward(grad, x, stats, weight, channel_axis=axis)
+    call = partial(reference.instance_norm, channel_axis=axis, eps=0.1)
+    assert_gradients(got, call, (x, weight, bias), grad)
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_fused_gradients_are_finite_differences(kind, p):
+    """Of both outputs at once."""
+    x, residual, grad_y, grad_sum = (
+        normal((3, 5), np.float64, name) for name in ("x", "residual", "grad_y", "grad_sum")
+    )
+    weight, bias = (parameter((5,), np.float64, name) for name in ("weight", "bias"))
+    forward = getattr(reference, f"dropout_add_{kind}_norm_forward")
+    backward = getattr(reference, f"dropout_add_{kind}_norm_backward")
+
+    def call(*arrays):
+        fused = forward(*arrays, p=p, rng=(3, 4), eps=0.1)
+        return np.stack([fused.y, fused.sum])
+
+    arrays = x, residual, weight, bias
+    fused = forward(*arrays, p=p, rng=(3, 4), eps=0.1)
+    got = backward(grad_y, fused, weight, grad_sum=grad_sum)
+    assert_gradients(got, call, arrays, np.stack([grad_y, grad_sum]))
+    assert backward(grad_y, fused).weight is None
+    assert backward(grad_y, fused, bias=False).bias is None
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((3, 5), 0), ((3, 5), 1), ((2, 3, 5), 1), ((5,), 0)])
+def test_weight_norm_gradients_are_finite_differences(shape, axis):
+    v, grad = normal(shape, np.float64, "v"), normal(shape, np.float64, "grad")
+    g = parameter((shape[axis],), np.float64, "g")
+    _, norm = reference.weight_norm_forward(v, g, axis=axis)
+    got = reference.weight_norm_backward(grad, v, g, norm, axis=axis)
+    call = partial(reference.weight_norm, axis=axis)
+    for left, right in zip(got, numeric_gradients(call, (v, g), grad), strict=True):
+        # Units of one element have a gradient of 0, which differences give up to their noise.
+        scale = max(np.abs(right).max(), 1.0)
+        assert np.abs(left - right).max() <= FINITE_DIFFERENCE_RELATIVE * scale
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_prelu_gradients_are_finite_differences(count):
+    x, grad = normal((5, 3, 2), np.float64, "x"), normal((5, 3, 2), np.float64, "grad")
+    weight = parameter((count,), np.float64, "weight")
+    got = reference.prelu_backward(grad, x, weight)
+    assert_gradients(got[:2], reference.prelu, (x, weight), grad)
+    assert got.bias is None and got.weight.shape == (count,)
+
+
+def numeric_gradients(call, arrays, grad):
+    """Of every argument of a call while the others stay."""
+    for place in range(len(arrays)):
+
+        def of_one(value, place=place):
+            return call(*(value if i == place else array for i, array in enumerate(arrays)))
+
+        yield numeric_gradient(of_one, arrays[place], grad)
+
+
+def assert_gradients(got, call, arrays, grad):
+    for left, right in zip(got, numeric_gradients(call, arrays, grad), strict=True):
+        assert left.shape == right.shape
+        assert_gradient(left, right)
+
+
+def test_known_answers_of_the_family():
+    """By hand: a mean square of 9, groups of a pair, a direction 3-4-5, a slope."""
+    x = np.array([[1.0, -1.0, 5.0, 3.0]])
+    assert np.allclose(reference.rms_norm(x, eps=0.0), x / 3.0, rtol=1e-15)
+    y, stats = reference.group_norm_forward(x, 2, eps=0.0)
+    assert y.tolist() == [[1.0, -1.0, 1.0, -1.0]]
+    assert stats.mean.tolist() == [[0.0, 4.0]] and stats.inv_std.tolist() == [[1.0, 1.0]]
+    w, norm = reference.weight_norm_forward(np.array([[3.0, 4.0]]), np.array([10.0]))
+    assert w.tolist() == [[6.0, 8.0]] and norm.tolist() == [5.0]
+    assert reference.prelu(x, np.array([0.25])).tolist() == [[1.0, -0.25, 5.0, 3.0]]
+    assert not reference.weight_norm(np.zeros((2, 3)), np.ones(2)).any()
+    fused = reference.dropout_add_rms_norm_forward(x, np.zeros((1, 4)), p=0.0, eps=0.0)
+    assert fused.sum.tolist() == x.tolist() and np.allclose(fused.y, x / 3.0, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("groups", "axis", "message"),
+    [(0, 1, "num_groups must divide the 6"), (4, 1, "divide the 6"), (-1, 1, "divide the 6"),
+     (2, 0, "channel_axis must not be 0"), (2, -2, "channel_axis must not be 0")],
+)  # fmt: skip
+def test_groups_that_do_not_divide_are_refused(groups, axis, message):
+    with pytest.raises(ValueError, match=f"group_norm: {message}"):
+        reference.group_norm(np.zeros((2, 6)), groups, channel_axis=axis)
 
 
 @pytest.mark.parametrize(("shape", "axis"), LAYER_NORM_CASES)

@@ -22,12 +22,21 @@ def results():
     gradients = nd.layer_norm_backward(x, x, norm_stats, weight)
     no_parameters = nd.layer_norm_backward(x, x, norm_stats, bias=False)
     mask = nd.dropout_forward(x, 0.5, rng=3)[1]
+    no_mean = nd.NormStats(None, norm_stats.inv_std)
     return {
+        "NormStats without a mean": no_mean,
+        "FusedNorm": nd.FusedNorm(x, x + 1, no_mean, mask),
+        "FusedGradients": nd.FusedGradients(x, x + 1, weight, None),
+        "GradientSums": nd.GradientSums(norm_stats.mean, norm_stats.inv_std, 7),
         "NormStats": norm_stats,
         "BatchStats": batch_stats,
         "Gradients": gradients,
         "Gradients without parameters": no_parameters,
         "DropoutMask": mask,
+        "DropoutMask with shared axes": nd.dropout_forward(x, 0.5, rng=3, shared_axes=0)[1],
+        "AlphaDropoutMask": nd.alpha_dropout_forward(x, 0.5, rng=(3, 4))[1],
+        "GaussianDropoutMask": nd.gaussian_dropout_forward(x, 0.5, rng=3)[1],
+        "UniformDropoutMask": nd.uniform_dropout_forward(x, 0.5, rng=3, shared_axes=1)[1],
     }
 
 
@@ -56,10 +65,34 @@ def test_results_compare_by_value():
     assert gradients != gradients._replace(bias=None)
     with_nan = stats._replace(mean=np.full(7, np.nan))
     assert with_nan == with_nan._replace(mean=np.full(7, np.nan))
+    no_mean = stats._replace(mean=None)
+    assert no_mean == stats._replace(mean=None) and no_mean != stats != no_mean
+    sums = results()["GradientSums"]
+    for other in (
+        nd.GradientSums(sums.grad + 1, sums.grad_x_hat, 7),
+        nd.GradientSums(sums.grad, sums.grad_x_hat + 1, 7),
+        nd.GradientSums(sums.grad, sums.grad_x_hat, 8),
+        (sums.grad, sums.grad_x_hat, 7),
+    ):
+        assert sums != other
+    fused = results()["FusedNorm"]
+    for name, other in (
+        ("y", fused.sum),
+        ("stats", stats),
+        ("mask", nd.DropoutMask(1, 2, 0.5, (3,))),
+    ):
+        assert fused != fused._replace(**{name: other}), name
+    with pytest.raises(TypeError):
+        hash(sums)
     mask = nd.DropoutMask(1, 2, 0.5, (3,))
     assert mask == nd.DropoutMask(1, 2, 0.5, (3,))
     for other in ((0, 2, 0.5, (3,)), (1, 0, 0.5, (3,)), (1, 2, 0.4, (3,)), (1, 2, 0.5, (4,))):
         assert mask != nd.DropoutMask(*other)
+    assert nd.DropoutMask(1, 2, 0.5, (3,), 0) == nd.DropoutMask(1, 2, 0.5, (3,), (-1,)) != mask
+    for kind in (nd.AlphaDropoutMask, nd.GaussianDropoutMask, nd.UniformDropoutMask):
+        other = kind(1, 2, 0.5, (3,))
+        assert mask != other == kind(1, 2, 0.5, (3,)) and hash(other) == hash(kind(1, 2, 0.5, (3,)))
+        assert repr(other).startswith(f"{kind.__name__}(seed=1, call=2, ")
 
 
 def test_results_unpack_as_tuples():

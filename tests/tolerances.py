@@ -105,6 +105,32 @@ LIMITS = {
 FINITE_DIFFERENCE_STEP = 1e-5
 FINITE_DIFFERENCE_RELATIVE = 1e-8
 
+# Of doubles, where a formula of a known length is compared with the same in NumPy, relative to the
+# result: one operation or two, a dozen of them, sums in another order, and 1000 updates of a
+# running average, each of which rounds three times.
+ONE_ROUNDING = 1e-15
+FEW_ROUNDINGS = 1e-14
+ANOTHER_ORDER = 1e-13
+MANY_UPDATES = 1e-12
+
+# Units of the result's dtype, where roundings can be counted: a gradient with frozen statistics is
+# two products, and an update of a running average three sums and products, on either side.
+FROZEN_ROUNDINGS = 2.0
+UPDATE_ROUNDINGS = 4.0
+# Units between an update, or a reciprocal root, on a device and on the host: one each way.
+RUNNING_UNITS = 2
+
+# One rounding of a float32 quotient, eightfold.
+ONE_ROUNDING_SINGLE = 1e-6
+
+# With two values in a channel x_hat is 1 and -1, and the exact gradient 0: what the roundings of
+# the arithmetic leave of its terms.
+VANISHING = 1e-6
+
+# Decimal text: the oracles' double-double against 1400 digits, and the last subnormal.
+ORACLE_RELATIVE = "1e-31"
+SMALLEST_DOUBLE = "5e-324"
+
 # Hand-known answers are quoted to seven or more digits.
 HAND_KNOWN_RELATIVE = 1e-7
 
@@ -117,6 +143,34 @@ BETWEEN_BACKENDS = 2.0
 # before float16), and 2**-20 and less where it is of pairs of numbers.
 ROUNDING = 0.5 + 1e-3
 
+
+class GaussianLimits(NamedTuple):
+    """What Gaussian dropout has to reach in one dtype."""
+
+    exact: float
+    reference: float
+
+
+# Gaussian dropout, in units at the scale of the larger of x and x * deviation * normal, which are
+# added up; docs/numerics.md promises 4.
+# float32: half a unit of the factor, which the product may double, and half a unit of the product;
+#   what is in double before adds 2**-26 of that. The half types lose 2**-12 (bfloat16: 2**-15) of
+#   their unit in float32 and half a unit at the end.
+# float64, exact: 1.25 times the worst, 3.1 in 400,000 elements, of a logarithm, a root, a sine,
+#   three products and a sum.
+# float64, reference: NumPy's own functions, and the rounding of 2 * pi * v, which moves a cosine by
+#   up to 4 units of 1: a fence only.
+GAUSSIAN = {
+    "float32": GaussianLimits(exact=1.5 + 1e-3, reference=1.5 + 1e-3),
+    "float64": GaussianLimits(exact=3.9, reference=16.0),
+    "float16": GaussianLimits(exact=ROUNDING, reference=ROUNDING),
+    "bfloat16": GaussianLimits(exact=ROUNDING, reference=ROUNDING),
+}
+
+# Uniform dropout with beta 0.75, in units of 1 against the exact factor: half a unit of the sum
+# with 1, and three roundings below 0.75: of the word, of the half added to it and of the product.
+UNIFORM_UNITS = 0.5 + 3 * 0.375
+
 # A rate estimated from n draws lies within this many standard deviations, or once in 3e5 runs
 # it does not; seeds are fixed, so a pass stays a pass.
 KEEP_RATE_DEVIATIONS = 4.5
@@ -124,6 +178,21 @@ KEEP_RATE_DEVIATIONS = 4.5
 # Other frameworks compute in float32 throughout and are far less careful than our limits; this
 # only catches a wrong formula (names of arguments, momentum, eps).
 FRAMEWORK_RELATIVE = 1e-4
+
+# Peers of the check on a GPU, in float32 and by formulas of their own, on data of the order of 1.
+PEER_RELATIVE = 1e-3
+PEER_ABSOLUTE = 1e-4
+# Peers of a sweep, of the largest result or of 1: wrong work shows, and PyTorch's own rounding does
+# not, which in the half types loses several units where sets are short and deviations nearly
+# cancel.
+PEER_BY_DTYPE = {"float64": 1e-9, "float32": 1e-3, "float16": 0.05, "bfloat16": 0.4}
+# One unit of bfloat16, against PyTorch in float32.
+BFLOAT16_UNIT = 2.0**-7
+# Twenty layer norms on end, each of the last one's result, in float32.
+CHAIN_RELATIVE = 1e-4
+CHAIN_ABSOLUTE = 1e-5
+# Shares of 100,000 draws that two generators keep: 6 standard deviations of the difference.
+KEEP_RATE_ABSOLUTE = 0.01
 
 # An element nearer to the mean than this many standard deviations is judged as if it were that far
 # off. Not float64: sums of deviations are doubles, whose last digits are 2**-53 of a deviation for
@@ -142,6 +211,25 @@ PERTURBATION = 4.0
 # Seconds after which a child process or thread that should have ended counts as hung. An hour: what
 # takes minutes alone takes many times as long on a machine that others use too.
 HANG_SECONDS = 3600.0
+
+
+# Merged statistics, in units of double, against what their parts say: rounded once, from sums of
+# two doubles.
+MERGED_UNITS = 1.0
+
+# Roundoffs that a fused gradient of x may have beside those of the residual's, of which it is
+# dropout: that one may be rounded before, and the product is rounded after.
+FUSED_GRADIENT_ROUNDOFFS = 2.0
+
+
+def parts_from_whole(dtype: np.dtype | type) -> float:
+    """Units between y of parts, at their merged statistics, and y of the whole.
+
+    The statistics differ in their last digits, which single precision does not hold; both results
+    are then rounded from the same number but for ties. float64 has no digits to spare, and the
+    whole is normalised by statistics with more digits than are kept of them.
+    """
+    return 2.0 * limits(dtype).forward if np.dtype(dtype) == np.float64 else 1.0
 
 
 def limits(dtype: np.dtype | type) -> Limits:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gpu_check.data import DeviceData
-from normdrop.benchmark.cases import DROP_PROBABILITY, EPS, Case
+from normdrop.benchmark.cases import Case
+from normdrop.benchmark.operations import DROP_PROBABILITY, EPS, operation_of
 from normdrop.benchmark.peers import Unsupported
 
 _SCALE = 1 / (1 - DROP_PROBABILITY)
@@ -28,10 +29,10 @@ class CupyPeer:
         """Return the call of a case."""
         if case.dtype != "float32":
             raise Unsupported(f"no arrays of {case.dtype}")
-        arrays = data.for_cupy(self.cupy)
-        if case.op == "dropout":
-            return self._dropout(case, arrays)
-        return self._norm(case, arrays)
+        build = {"dropout": self._dropout, "layer_norm": self._norm, "batch_norm": self._norm}
+        if case.op not in build:
+            raise Unsupported(f"no {case.op} of CuPy is known")
+        return build[case.op](case, data.for_cupy(self.cupy))
 
     def kernel(self, names: str, formula: str) -> Callable[..., Any]:
         """Compile a formula of float32 arrays that broadcast against each other."""
@@ -59,11 +60,9 @@ class CupyPeer:
         return lambda: choose(d.x, random(d.x.shape, dtype=cupy.float32), scale, p)
 
     def _norm(self, case: Case, d: Any) -> Callable[[], Any]:
-        rank = d.x.ndim
-        own = rank - 1 if case.layout == "rows" else case.channel_axis % rank
-        others = tuple(axis for axis in range(rank) if axis != own)
-        axes = (own,) if case.layout == "rows" else others
-        shape = tuple(case.parameters if axis == own else 1 for axis in range(rank))
+        geometry = operation_of(case).geometry
+        assert geometry is not None
+        _, axes, others, shape, *_ = geometry(case)
         weight, bias = d.weight.reshape(shape), d.bias.reshape(shape)
         normalise = self.kernel("x mean inv_std weight bias", _NORMALISE)
         inverse = self.kernel("var eps", "1 / sqrt(var + eps)")

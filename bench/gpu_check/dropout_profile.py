@@ -16,7 +16,8 @@ from gpu_check.card import open_card
 from gpu_check.data import make_data
 from gpu_check.findings import Findings, Skip
 from gpu_check.processes import find_program, run_bounded
-from normdrop.benchmark.cases import DROP_PROBABILITY, Case
+from normdrop.benchmark.cases import Case
+from normdrop.benchmark.operations import DROP_PROBABILITY
 
 _SIZE, _TINY_SIZE = 1 << 28, 64
 METRICS = {

@@ -13,6 +13,7 @@ from gpu_check.findings import Findings
 from gpu_check.peers import TorchOnDevice, ours
 from gpu_check.plan import HOST_MICROSECONDS
 from normdrop.benchmark.cases import Case
+from normdrop.benchmark.results import VARIANTS
 from normdrop.benchmark.timing import summarise
 
 # Small enough that the device is done before the next call comes; an empty queue never blocks.
@@ -43,14 +44,13 @@ def measure_host_times(card: DryCard, findings: Findings) -> None:
 
 def _measure(card: DryCard, case: Case, times: dict[str, dict[str, Any]]) -> str:
     data = make_data(card, case, seed=0)
-    fresh, out = ours(case, data)
-    calls = {"fresh": fresh, "out": out, **_torch_call(case, data)}
+    calls = {**ours(case, data), **_torch_call(case, data)}
     found = {name: _host_time(card, call) for name, call in calls.items()}
     times[case.name] = found
     if card.dry:
         return f"ran {', '.join(found)}"
     text = ", ".join(f"{name} {1e6 * samples['median']:.2f}" for name, samples in found.items())
-    worst = max(found[name]["median"] for name in ("fresh", "out"))
+    worst = max(found[name]["median"] for name in VARIANTS if name in found)
     return f"{text} us: {'hit' if 1e6 * worst < HOST_MICROSECONDS else 'MISS'}"
 
 

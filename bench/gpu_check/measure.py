@@ -18,7 +18,7 @@ from gpu_check.plan import cases_of, movement
 from gpu_check.table import dry_line, heading, line
 from normdrop.benchmark.cases import Case
 from normdrop.benchmark.peers import Unsupported
-from normdrop.benchmark.results import Cell, Row, compare_cells
+from normdrop.benchmark.results import VARIANTS, Cell, Row, compare_cells, copy_speeds
 from normdrop.benchmark.timing import Samples, summarise
 
 Call = Callable[[], Any]
@@ -98,9 +98,9 @@ class CaseRun:
 
     def _prepare(self, buffers: Sequence[DeviceData]) -> None:
         clock = event_clock(self.card)
-        pairs = [peers_module.ours(self.case, data) for data in buffers]
-        self.contenders["fresh"] = Contender(clock, [fresh for fresh, _ in pairs])
-        self.contenders["out"] = Contender(clock, [out for _, out in pairs])
+        of_buffers = [peers_module.ours(self.case, data) for data in buffers]
+        for name in of_buffers[0]:
+            self.contenders[name] = Contender(clock, [calls[name] for calls in of_buffers])
         for name, copy in (("copy_torch", _copy), ("copy_normdrop", _own_copy)):
             works = [partial(copy, data.out, data.x) for data in buffers]
             self.contenders[name] = Contender(clock, works)
@@ -136,23 +136,13 @@ class CaseRun:
     def _row(self, unavailable: dict[str, str]) -> Row:
         case = self.case
         summaries = {name: contender.summary() for name, contender in self.contenders.items()}
-        copies = {
-            name.removeprefix("copy_"): 2e-9 * case.array_bytes / summaries[name].median
-            for name in _COPIES
-        }
         reasons = {**unavailable, **self.missing}
-        return Row(
-            case=case.name,
-            op=case.op,
-            direction=case.direction,
-            shape=case.shape,
-            layout=case.layout,
-            dtype=case.dtype,
-            bytes_moved=self.moved.bytes_moved,
-            bytes_reason=self.moved.reason,
-            variants={name: summaries[name] for name in ("fresh", "out")},
+        return Row.of_case(
+            case,
+            self.moved,
+            variants={name: summaries[name] for name in VARIANTS if name in summaries},
             error_units=None,
-            copy_gb_per_s=copies,
+            copy_gb_per_s=copy_speeds(case, {name: summaries[name] for name in _COPIES}),
             peers={
                 name: compare_cells(summaries[name], summaries["fresh"], None)
                 if name in summaries

@@ -18,99 +18,72 @@ import numpy as np
 import normdrop as nd
 from gpu_check.cupy_peer import CupyPeer
 from gpu_check.data import DeviceData
-from normdrop.benchmark.cases import DROP_PROBABILITY, EPS, Case
+from normdrop.benchmark.cases import Case
+from normdrop.benchmark.operations import Call as BuiltCall
+from normdrop.benchmark.operations import operation_of
 from normdrop.benchmark.peers import Unsupported
 from normdrop.benchmark.peers.jax_peer import JaxPeer
-from normdrop.benchmark.peers.torch_peer import TorchPeer
+from normdrop.benchmark.peers.torch_compile_peer import RECORDED
+from normdrop.benchmark.peers.torch_peer import TorchPeer, channels_first
 
 Call = Callable[[], Any]
-_RNG = (2014, 0)
 
 
-def ours(case: Case, data: DeviceData) -> tuple[Call, Call]:
-    """Return normdrop's call with fresh outputs, and into an array given beforehand."""
-    call = _our_call(case, data)
-    return call, partial(call, out=data.out)
-
-
-def _our_call(case: Case, d: DeviceData) -> Call:
-    axis = {"channel_axis": case.channel_axis}
-    which = (case.op, case.direction)
-    if which == ("dropout", "forward"):
-        return partial(nd.dropout, d.x, DROP_PROBABILITY, rng=_RNG)
-    if which == ("dropout", "backward"):
-        mask = nd.DropoutMask(*_RNG, DROP_PROBABILITY, case.memory_shape)
-        return partial(nd.dropout_backward, d.grad_output, mask)
-    if which == ("layer_norm", "forward"):
-        return partial(nd.layer_norm, d.x, d.weight, d.bias)
-    if which == ("layer_norm", "backward"):
-        _, row_stats = nd.layer_norm_forward(d.x, d.weight, d.bias)
-        return partial(nd.layer_norm_backward, d.grad_output, d.x, row_stats, d.weight)
-    if which == ("batch_norm", "inference"):
-        return partial(nd.batch_norm, d.x, d.running_mean, d.running_var, d.weight, d.bias, **axis)
-    if which == ("batch_norm", "forward"):
-        return partial(nd.batch_norm_forward, d.x, d.weight, d.bias, **axis)
-    _, stats = nd.batch_norm_forward(d.x, d.weight, d.bias, **axis)
-    return partial(nd.batch_norm_backward, d.grad_output, d.x, stats, d.weight, **axis)
+def ours(case: Case, data: DeviceData) -> dict[str, Call]:
+    """Return normdrop's call with fresh outputs, and ``out`` into an array given beforehand."""
+    operation = operation_of(case)
+    built = operation.ours(nd, case, data)
+    call: Any = partial(built.function, *built.arguments)
+    if case.direction in operation.without_out:
+        return {"fresh": call}
+    return {"fresh": call, "out": partial(call, out=data.out)}
 
 
 class TorchOnDevice(TorchPeer):
     """PyTorch as in ``normdrop bench``, on tensors that are on the device already."""
+
+    libraries = ("torch_on_device", "torch")
 
     def __init__(self) -> None:
         super().__init__(importlib.import_module("torch").get_num_threads())
 
     def call(self, case: Case, data: DeviceData) -> Call:
         """Return the call of a case."""
-        return self.prepare(case, data.for_torch()).call
+        built = self.call_of(case, data.for_torch())
+        return partial(self.compiled(built), *built.arguments)
 
     def _tensor(self, case: Case, array: Any) -> Any:
-        """View channels last as PyTorch names them: the same memory."""
-        if case.layout == "nhwc" and array is not None and array.ndim == 4:
-            return array.permute(0, 3, 1, 2)
-        return array
-
-    def _batch_norm(self, case: Case, t: dict[str, Any]) -> Any:
-        """Backward as autograd does it, so that cuDNN is used where autograd uses it."""
-        if case.direction != "backward":
-            return super()._batch_norm(case, t)
-        aten, x, weight, bias = self.torch.ops.aten, t["x"], t["weight"], t["bias"]
-        forward = aten._batch_norm_impl_index(x, weight, bias, None, None, True, 0.1, EPS, True)
-        _, mean, inv_std, reserve, kind = forward
-        backward, wanted = aten._batch_norm_impl_index_backward, [True, True, True]
-        return (
-            lambda g, x, w, m, s: backward(
-                kind, x, g, w, None, None, m, s, True, EPS, wanted, reserve
-            ),
-            (t["grad_output"], x, weight, mean, inv_std),
-            None,
-        )
+        return channels_first(case, array)
 
 
 class TorchCompiledOnDevice(TorchOnDevice):
-    """The same through ``torch.compile``; one compilation serves all buffers of a case."""
+    """The same through ``torch.compile``; one compilation serves all buffers of a case.
+
+    Backward passes are the plain functions: Inductor knows them and writes its own kernels.
+    """
+
+    libraries = ("torch",)
 
     def __init__(self) -> None:
         super().__init__()
         self.case: Case | None = None
         self.compiled_function: Callable[..., Any] | None = None
 
-    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compiled(self, call: BuiltCall) -> Callable[..., Any]:
         """Compile the function of the first buffer; those of the others are the same."""
+        if call.recorded:
+            raise Unsupported(RECORDED)
         if self.compiled_function is None:
-            self.compiled_function = self.torch.compile(function, dynamic=False)
+            self.compiled_function = self.torch.compile(call.function, dynamic=False)
         return self.compiled_function
 
-    def prepare(self, case: Case, data: Any) -> Any:
+    def call(self, case: Case, data: DeviceData) -> Call:
+        """Return the call of a case."""
         if self.case is not case:
             # Without this the ninth shape would silently run uncompiled.
             self.torch.compiler.reset()
             self.case, self.compiled_function = case, None
-        return super().prepare(case, data)
-
-    def _batch_norm(self, case: Case, t: dict[str, Any]) -> Any:
-        """Skip autograd's choice: Inductor knows the plain gradient and writes its own kernels."""
-        return TorchPeer._batch_norm(self, case, t)
+        return super().call(case, data)
 
 
 class JaxOnDevice(JaxPeer):
@@ -128,14 +101,10 @@ class JaxOnDevice(JaxPeer):
 
     def call(self, case: Case, data: DeviceData) -> Call:
         """Return the call of a case, which does not wait for its result."""
-        arrays: Any = data.for_jax(self.jax)
-        if case.op == "dropout":
-            function, arguments, _ = self._dropout(case, arrays)
-        else:
-            function, arguments = self._norm(case, arrays)
+        built = self.call_of(case, data.for_jax(self.jax))
         if self.case is not case:
-            self.case, self.jitted = case, self.jax.jit(function)
-        return partial(self.jitted, *arguments)
+            self.case, self.jitted = case, self.jax.jit(built.function)
+        return partial(self.jitted, *built.arguments)
 
 
 def load_peers(against: Sequence[str], dry: bool) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,6 +7,8 @@
 
 PYBIND11_MODULE(_core, module) {
   normdrop::bind_runtime(module);
+  normdrop::bind_configuration(module);
+  normdrop::bind_measuring(module);
   normdrop::bind_device_array(module);
   normdrop::bind_operations(module);
   normdrop::bind_running_stats(module);

@@ -16,19 +16,34 @@ struct Block {
   std::uint32_t word[4];
 };
 
+// Of every round.
+struct Keys {
+  std::uint32_t key[rounds][2];
+};
+
+static constexpr Block round_of(const Block& c, std::uint32_t key_0, std::uint32_t key_1) {
+  const std::uint64_t product_0 = static_cast<std::uint64_t>(multiplier_0) * c.word[0];
+  const std::uint64_t product_1 = static_cast<std::uint64_t>(multiplier_1) * c.word[2];
+  return {{static_cast<std::uint32_t>(product_1 >> 32) ^ c.word[1] ^ key_0,
+           static_cast<std::uint32_t>(product_1),
+           static_cast<std::uint32_t>(product_0 >> 32) ^ c.word[3] ^ key_1,
+           static_cast<std::uint32_t>(product_0)}};
+}
+
 static constexpr Block block(Block counter, std::uint32_t key_0, std::uint32_t key_1) {
-  Block c = counter;
   for (int round = 0; round < rounds; ++round) {
-    const std::uint64_t product_0 = static_cast<std::uint64_t>(multiplier_0) * c.word[0];
-    const std::uint64_t product_1 = static_cast<std::uint64_t>(multiplier_1) * c.word[2];
-    c = Block{{static_cast<std::uint32_t>(product_1 >> 32) ^ c.word[1] ^ key_0,
-               static_cast<std::uint32_t>(product_1),
-               static_cast<std::uint32_t>(product_0 >> 32) ^ c.word[3] ^ key_1,
-               static_cast<std::uint32_t>(product_0)}};
+    counter = round_of(counter, key_0, key_1);
     key_0 += weyl_0;
     key_1 += weyl_1;
   }
-  return c;
+  return counter;
+}
+
+static constexpr Block block(Block counter, const Keys& keys) {
+  for (int round = 0; round < rounds; ++round) {
+    counter = round_of(counter, keys.key[round][0], keys.key[round][1]);
+  }
+  return counter;
 }
 
 }  // namespace normdrop::philox

@@ -17,8 +17,8 @@ void run_tasks(std::int64_t tasks, std::int64_t elements, RangeFunction function
 
 inline constexpr int most_threads = 4096;  // that can be asked for
 
-// How many threads, at most, a call on this thread uses: those of the innermost ThreadScope, else those that
-// were set, else those of NORMDROP_NUM_THREADS, else what OpenMP says at this moment.
+// How many threads, at most, a call on this thread uses: those of the innermost ThreadScope, else
+// those that were set, else those of NORMDROP_NUM_THREADS, else what OpenMP says at this moment.
 int thread_count();
 void set_thread_count(int count);
 bool built_with_openmp();

@@ -5,86 +5,22 @@
 #include "cpu/team.h"
 
 #if defined(_OPENMP)
-#include <omp.h>
 #include <pthread.h>
-#include <signal.h>
-#include <strings.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "cpu/parallel.h"
+#include "cpu/start_thread.h"
 #include "cpu/tuning.h"
+#include "cpu/waiting.h"
 
 namespace normdrop::cpu {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-using std::chrono::microseconds;
-
-void pause_briefly() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-enum class SpinEnd { condition, time, interruption };
-
-// Looks at the condition again and again. An interruption is a time between two looks at the clock in
-// which this thread cannot have run.
-template <class Condition>
-SpinEnd spin(Clock::duration longest, const Condition& condition) {
-  const Clock::time_point start = Clock::now();
-  Clock::time_point last = start;
-  for (;;) {
-    for (int look = 0; look < 64; ++look) {
-      if (condition()) return SpinEnd::condition;
-      pause_briefly();
-    }
-    const Clock::time_point now = Clock::now();
-    if (now - last > microseconds(tuning::interruption_us)) return SpinEnd::interruption;
-    if (now - start > longest) return SpinEnd::time;
-    last = now;
-  }
-}
-
-// How long threads stay awake while they wait. What OMP_WAIT_POLICY says counts whatever the load.
-class WaitPolicy {
- public:
-  WaitPolicy() {
-    const char* text = std::getenv("OMP_WAIT_POLICY");
-    if (text == nullptr) return;
-    passive_ = strcasecmp(text, "passive") == 0;
-    active_ = strcasecmp(text, "active") == 0;
-  }
-
-  bool follows_load() const { return !passive_ && !active_; }
-
-  Clock::duration between_calls(int threads) const {
-    if (active_) return forever;
-    const bool useless = passive_ || threads > omp_get_num_procs();
-    return microseconds(useless ? 0 : tuning::awake_between_calls_us);
-  }
-
-  Clock::duration for_last_blocks(Clock::duration of_call) const {
-    if (active_) return forever;
-    if (passive_) return Clock::duration::zero();
-    return std::max<Clock::duration>(microseconds(tuning::interruption_us), of_call / 4);
-  }
-
- private:
-  static constexpr Clock::duration forever = std::chrono::hours(24 * 365);
-  bool passive_ = false;
-  bool active_ = false;
-};
 
 // What a call has to say to helpers, in one word, so that joining a call that is closed, or is
 // another by now, cannot happen.
@@ -133,7 +69,9 @@ class Team {
     const Clock::time_point start = Clock::now();
     function_ = function;
     context_ = context;
-    small_ = elements < tuning::rest_elements;
+    small_ = elements < tuning::worth_waking_elements;
+    rare_ = start - last_start_ > microseconds(tuning::awake_between_calls_us);
+    last_start_ = start;
     threads_.store(threads);
     state_.store(CallState(state_.load()).after(helpers));
     wake_after(0, helpers);
@@ -159,11 +97,13 @@ class Team {
   void wake_after(int thread, int helpers) {
     for (int next = 2 * thread + 1; next <= std::min(2 * thread + 2, helpers); ++next) {
       Helper& helper = *helpers_[static_cast<std::size_t>(next - 1)];
-      if (!helper.asleep.load()) continue;
-      if (small_ && helper.rests()) {
+      if (!helper.asleep.load()) continue;  // it comes by itself, and wakes its two
+      if (small_ && (rare_ || helper.rests())) {
         wake_after(next, helpers);
       } else {
-        { const std::lock_guard<std::mutex> lock(helper.mutex); }  // it looks, or it waits
+        {
+          const std::lock_guard<std::mutex> lock(helper.mutex);
+        }  // it looks, or it waits
         helper.called.notify_one();
       }
     }
@@ -222,7 +162,9 @@ class Team {
     const CallState before(state_.fetch_sub(1));
     if (before.open_to() > 0 || !caller_asleep_.load()) return false;
     if (before.at_work() == 1) {
-      { const std::lock_guard<std::mutex> lock(mutex_); }
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+      }
       finished_.notify_one();
     }
     return true;
@@ -235,6 +177,8 @@ class Team {
   ThreadFunction function_ = nullptr;
   void* context_ = nullptr;
   bool small_ = false;
+  bool rare_ = false;
+  Clock::time_point last_start_{};
   std::atomic<int> threads_{1};
   alignas(64) std::atomic<std::uint64_t> state_{0};
   alignas(64) std::atomic<bool> caller_asleep_{false};
@@ -270,47 +214,13 @@ class TakenTeam {
   bool taken_;
 };
 
-// Where OpenMP binds threads to places the caller is bound to its own, which a new thread inherits.
-void bind_to_place([[maybe_unused]] pthread_t thread, [[maybe_unused]] int number) {
-#if defined(__linux__)
-  if (omp_get_proc_bind() == omp_proc_bind_false || omp_get_num_places() < 1) return;
-  const int place = (std::max(0, omp_get_place_num()) + number) % omp_get_num_places();
-  const int count = omp_get_place_num_procs(place);
-  if (count > CPU_SETSIZE) return;
-  int processors[CPU_SETSIZE];
-  omp_get_place_proc_ids(place, processors);
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (int i = 0; i < count; ++i) CPU_SET(processors[i], &set);
-  pthread_setaffinity_np(thread, sizeof set, &set);
-#endif
-}
-
 void* Team::start(void* helper) { team().help(*static_cast<Helper*>(helper)); }
-
-// Detached, and with all signals blocked: they are for the program's own threads.
-bool start_thread(void* (*function)(void*), Helper* helper) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_attr_t attributes;
-  if (pthread_attr_init(&attributes) != 0) return false;
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, tuning::thread_stack_bytes);
-  pthread_t thread;
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const bool started = pthread_create(&thread, &attributes, function, helper) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attributes);
-  if (started) bind_to_place(thread, helper->thread);
-  return started;
-}
 
 // Fewer than wanted where the system has no more.
 void Team::start_helpers(int wanted) {
   while (static_cast<int>(helpers_.size()) < wanted) {
     helpers_.push_back(std::make_unique<Helper>(static_cast<int>(helpers_.size()) + 1));
-    if (start_thread(start, helpers_.back().get())) continue;
+    if (start_thread(helpers_.back()->thread, start, helpers_.back().get())) continue;
     helpers_.pop_back();
     return;
   }

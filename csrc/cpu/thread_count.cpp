@@ -33,7 +33,7 @@ thread_local int scope_threads = 0;  // 0: no scope
   return static_cast<int>(std::max<long long>(1, (quota + period - 1) / period));
 }
 
-// Asked at every call: other libraries limit OpenMP's threads for a while, and lift the limit again.
+// Asked at every call: other libraries limit OpenMP's threads, and lift the limit again.
 int openmp_threads() {
 #if defined(_OPENMP)
   static const int quota = std::getenv("OMP_NUM_THREADS") ? 1 << 20 : cgroup_quota();

@@ -17,18 +17,22 @@ inline constexpr std::int64_t elements_per_channel = 64;
 // Blocks of tasks per thread: more even out a busy core, fewer cost less.
 inline constexpr std::int64_t blocks_per_thread = 16;
 
-// The team of threads. Awake, a helper begins within 0.2 us; asleep, within 5 to 50 us, of which the
-// caller pays 2. libgomp's stay awake for 3 ms as well.
-inline constexpr std::int64_t awake_between_calls_us = 3000;
+// The team of threads. A helper that is awake begins within 0.2 us; one that sleeps within 10 to
+// 80 us (the most in virtual machines), of which the caller pays a part. libgomp's stay awake for
+// 3 to 4 ms.
+inline constexpr std::int64_t awake_between_calls_us = 4000;
 
-// A thread that looks at the clock all the time and sees it jump by so much was not running: another
-// program has its processor, for 3 to 8 ms as Linux shares. Below are what interrupts and hypervisors take.
+// For fewer elements, about 40 us of one thread's, nobody is woken unless such calls come one after
+// another: a lone layer norm of (512, 64) takes 57 us instead of 76 where the processor sleeps too.
+inline constexpr std::int64_t worth_waking_elements = 262144;
+
+// A thread that looks at the clock all the time and sees it jump by so much was not running:
+// another program has its processor, for 3 to 8 ms as Linux shares. Interrupts take less.
 inline constexpr std::int64_t interruption_us = 200;
 
-// A helper that was interrupted rests for so long: it sleeps whenever it has nothing to do, and for calls
-// of fewer elements it is not woken. Then it tries again, which costs one call in some hundred.
+// A helper that was interrupted sleeps between calls for so long, and is woken for large ones only.
+// Then it tries to stay awake again, which delays about one call in a thousand.
 inline constexpr std::int64_t rest_us = 100000;
-inline constexpr std::int64_t rest_elements = 262144;
 
 // A kernel needs some 100 KiB; what systems give a thread begins at 512 (macOS).
 inline constexpr std::size_t thread_stack_bytes = std::size_t{4} << 20;
@@ -37,9 +41,10 @@ inline constexpr std::size_t thread_stack_bytes = std::size_t{4} << 20;
 inline constexpr std::int64_t chunk_bytes = 16384;
 
 // float32 layer norm: rows whose scalars are worked out together, so that their divisions and
-// square roots overlap: rows of 64 elements take 36 ns instead of 91.
+// square roots overlap: rows of 64 elements take 36 ns instead of 91, and rows of 1024 an eighth
+// less where 8 of them (half of L1) come together than where 2 do.
 inline constexpr std::int64_t short_rows_at_once = 8;
-inline constexpr std::int64_t short_rows_elements = 2048;
+inline constexpr std::int64_t short_rows_elements = 8192;
 
 // Rows of more chunks than this are shared out by chunks where they are fewer than sets_per_thread
 // asks for; shorter ones are over before a second pass over the team would pay.
@@ -65,6 +70,19 @@ inline constexpr std::int64_t most_channels_together = 16;
 // Rows longer than this many bytes take the split path in layer norm's backward, where a row
 // and its gradient no longer stay in L2 between the two passes.
 inline constexpr std::int64_t long_row_bytes = 262144;
+
+// Rows of more than a chunk take that path too where a slot would have fewer of them: (18, 24145) has
+// 7 MB of partial sums beside 5 MB of everything else, and takes two thirds of the time.
+inline constexpr std::int64_t fewest_rows_of_slot = 4;
+
+// Else their slots have so many rows where so many slots are left: (282, 12242) takes 2.3 ms on one
+// core with 16 rows a slot and 3.0 with 5.
+inline constexpr std::int64_t rows_of_long_slot = 16;
+inline constexpr std::int64_t slots_of_long_rows = 16;
+
+// Rows of at most so many elements have the lanes of their sums added up four rows at a time: beyond
+// it the elements take so long that the order of these few additions no longer shows.
+inline constexpr std::int64_t together_row_elements = 256;
 
 // There, columns that are written together: their sums of both parameter gradients, with errors
 // 16 KiB, leave half of L1 to the rows.

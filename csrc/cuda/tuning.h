@@ -82,6 +82,9 @@ inline constexpr std::int64_t column_pass_rows = 32;
 // Packs that a thread of an element-wise pass handles.
 inline constexpr int packs_per_thread = 4;
 
+// Blocks of dropout's family that a multiprocessor shall hold at once: 64 registers a thread.
+inline constexpr int noise_blocks_resident = 4;
+
 // Largest grid in x.
 inline constexpr std::int64_t largest_grid = 2147483647;
 

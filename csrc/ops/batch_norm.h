@@ -186,7 +186,7 @@ constexpr auto description(const BatchNormGradientSums*) {
       Leader<A>{"x", &A::x, &A::x_batch_stride},
       Statistics<A>{"stats", "BatchStats", {{"mean", &A::mean}, {"inv_std", &A::inv_std}}},
       ChannelAxis{"channel_axis"}, NewStatistic<A>{"grad", &A::grad},
-      NewStatistic<A>{"grad_x_hat", &A::grad_x_hat});
+      NewStatistic<A>{"grad_x_hat", &A::grad_x_hat}, NewCount{"count"});
 }
 
 // grad_x from the sums over all elements that the statistics are of, `count` per channel.
@@ -221,7 +221,7 @@ constexpr auto description(const BatchNormBackwardApply*) {
       Leader<A>{"x", &A::x, &A::x_batch_stride},
       Statistics<A>{"stats", "BatchStats", {{"mean", &A::mean}, {"inv_std", &A::inv_std}}},
       Statistics<A>{"sums", "GradientSums", {{"grad", &A::grad}, {"grad_x_hat", &A::grad_x_hat}}},
-      CountOfStatistics<A>{"stats", "count", &A::count}, Parameter<A>{"weight", &A::weight},
+      CountOfStatistics<A>{"sums", "count", &A::count}, Parameter<A>{"weight", &A::weight},
       ChannelAxis{"channel_axis"},
       Result<A>{"out", &A::grad_x, &A::grad_x_batch_stride, "grad_output"});
 }

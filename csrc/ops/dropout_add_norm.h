@@ -136,7 +136,7 @@ constexpr auto describe_dropout_add_backward(const char* name, Statistics<A> sta
   return describe(Entries{name}, Rows::together,
                   OverAxes<A>{&A::outer, &A::reduced, &A::inner, true},
                   Like<A>{"grad_y", &A::grad_y, &A::grad_y_outer_stride},
-                  Leader<A>{"sum", &A::sum, &A::sum_outer_stride}, statistics,
+                  Leader<A>{"fused.sum", &A::sum, &A::sum_outer_stride}, statistics,
                   Parameter<A>{"weight", &A::weight}, Draw<A>{&A::draw, &A::scale, &A::device_draw},
                   Like<A>{"grad_sum", &A::grad_sum, &A::grad_sum_outer_stride, true}, Axes{"axis"},
                   Wanted{"bias"}, NewResult<A>{"grad_x", &A::grad_x, &A::grad_x_outer_stride},
@@ -157,7 +157,7 @@ constexpr auto description(const DropoutAddLayerNormBackward*) {
   using A = DropoutAddLayerNormBackward;
   return roles::describe_dropout_add_backward<A>(
       "dropout_add_layer_norm_backward",
-      {"stats", "NormStats", {{"mean", &A::mean}, {"inv_std", &A::inv_std}}});
+      {"fused.stats", "NormStats", {{"mean", &A::mean}, {"inv_std", &A::inv_std}}});
 }
 
 constexpr auto description(const DropoutAddRmsNormForward*) {
@@ -169,7 +169,7 @@ constexpr auto description(const DropoutAddRmsNormForward*) {
 constexpr auto description(const DropoutAddRmsNormBackward*) {
   using A = DropoutAddRmsNormBackward;
   return roles::describe_dropout_add_backward<A>(
-      "dropout_add_rms_norm_backward", {"stats", "NormStats", {{"inv_std", &A::inv_std}}});
+      "dropout_add_rms_norm_backward", {"fused.stats", "NormStats", {{"inv_std", &A::inv_std}}});
 }
 
 }  // namespace normdrop

@@ -22,6 +22,10 @@
   X(dropout_add_layer_norm_backward, DropoutAddLayerNormBackward) \
   X(dropout_add_rms_norm_forward, DropoutAddRmsNormForward)       \
   X(dropout_add_rms_norm_backward, DropoutAddRmsNormBackward)     \
+  X(group_norm_forward, GroupNormForward)                         \
+  X(group_norm_backward, GroupNormBackward)                       \
+  X(instance_norm_forward, InstanceNormForward)                   \
+  X(instance_norm_backward, InstanceNormBackward)                 \
   X(batch_norm_forward, BatchNormForward)                         \
   X(batch_norm_inference, BatchNormInference)                     \
   X(batch_norm_backward, BatchNormBackward)                       \
@@ -30,10 +34,6 @@
   X(batch_norm_gradient_sums, BatchNormGradientSums)              \
   X(batch_norm_backward_apply, BatchNormBackwardApply)            \
   X(update_running_stats, RunningStatsUpdate)                     \
-  X(group_norm_forward, GroupNormForward)                         \
-  X(group_norm_backward, GroupNormBackward)                       \
-  X(instance_norm_forward, InstanceNormForward)                   \
-  X(instance_norm_backward, InstanceNormBackward)                 \
   X(weight_norm_forward, WeightNormForward)                       \
   X(weight_norm_backward, WeightNormBackward)                     \
   X(prelu_forward, PreluForward)                                  \

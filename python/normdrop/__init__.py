@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 from normdrop._core import DeviceArray
 from normdrop._version import __version__
 from normdrop.functional import (
+    AlphaDropoutMask,
     DropoutMask,
+    GaussianDropoutMask,
+    UniformDropoutMask,
+    alpha_dropout,
+    alpha_dropout_backward,
+    alpha_dropout_forward,
     batch_norm,
     batch_norm_apply,
     batch_norm_backward,
@@ -30,6 +36,9 @@ from normdrop.functional import (
     dropout_add_rms_norm_forward,
     dropout_backward,
     dropout_forward,
+    gaussian_dropout,
+    gaussian_dropout_backward,
+    gaussian_dropout_forward,
     group_norm,
     group_norm_backward,
     group_norm_forward,
@@ -44,13 +53,22 @@ from normdrop.functional import (
     rms_norm,
     rms_norm_backward,
     rms_norm_forward,
+    uniform_dropout,
+    uniform_dropout_backward,
+    uniform_dropout_forward,
     update_running_stats,
     weight_norm,
     weight_norm_backward,
     weight_norm_forward,
 )
-from normdrop.gradient_sums import GradientSums
-from normdrop.results import BatchStats, FusedGradients, FusedNorm, Gradients, NormStats
+from normdrop.results import (
+    BatchStats,
+    FusedGradients,
+    FusedNorm,
+    Gradients,
+    GradientSums,
+    NormStats,
+)
 from normdrop.runtime import (
     backends,
     get_num_threads,
@@ -67,15 +85,21 @@ if TYPE_CHECKING:
     from normdrop import reference as reference
 
 __all__ = [
+    "AlphaDropoutMask",
     "BatchStats",
     "DeviceArray",
     "DropoutMask",
     "FusedGradients",
     "FusedNorm",
+    "GaussianDropoutMask",
     "GradientSums",
     "Gradients",
     "NormStats",
+    "UniformDropoutMask",
     "__version__",
+    "alpha_dropout",
+    "alpha_dropout_backward",
+    "alpha_dropout_forward",
     "backends",
     "batch_norm",
     "batch_norm_apply",
@@ -91,6 +115,9 @@ __all__ = [
     "dropout_add_rms_norm_forward",
     "dropout_backward",
     "dropout_forward",
+    "gaussian_dropout",
+    "gaussian_dropout_backward",
+    "gaussian_dropout_forward",
     "get_num_threads",
     "group_norm",
     "group_norm_backward",
@@ -111,6 +138,9 @@ __all__ = [
     "set_num_threads",
     "set_pool_limit",
     "show_config",
+    "uniform_dropout",
+    "uniform_dropout_backward",
+    "uniform_dropout_forward",
     "update_running_stats",
     "use_backend",
     "weight_norm",

@@ -285,6 +285,7 @@ def update_running_stats(
     momentum: float,
     correction: SupportsIndex,
 ) -> None: ...
+def statistics_beside(other: object, *statistics: _Array) -> tuple[Any, ...]: ...
 def stats_from_running(
     running_mean: object, running_var: object, eps: float
 ) -> tuple[Any, Any, Any]: ...
@@ -295,11 +296,34 @@ def dropout(
     seed: int,
     call: int,
     threshold: int,
+    shared_axes: Axis,
     draw: object | None,
     mask_shape: tuple[int, ...] | None,
     out: ArrayArgument | None,
 ) -> Array: ...
+def noise(
+    kind: str,
+    single: tuple[float, float, float],
+    double: tuple[float, float, float],
+    function: str,
+    argument: str,
+    x: Any,
+    seed: int,
+    call: int,
+    threshold: int,
+    shared_axes: Axis,
+    draw: object | None,
+    mask_shape: tuple[int, ...] | None,
+    out: Any,
+) -> Any: ...
 def dropout_keep(
-    seed: int, call: int, threshold: int, first_index: int, count: int
+    seed: int,
+    call: int,
+    threshold: int,
+    first_index: int,
+    count: int,
+    shape: tuple[int, ...] = (),
+    shared_axes: Axis = (),
 ) -> npt.NDArray[np.uint8]: ...
+def shared_axes(function: str, axes: Axis, rank: int) -> tuple[int, ...]: ...
 def dropout_scales(threshold: int) -> tuple[float, float]: ...

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from normdrop import _core
 from normdrop._arguments import integer
 from normdrop._double_double import (
     divide,
@@ -62,22 +63,30 @@ def moments_of(parts: Sequence[Any], kind: Any) -> list[Moments]:
         if count < 0:
             raise ValueError(f"{_NAME}: {argument}.count must be 0 or greater, got {count}")
         mean, var, inv_std = (
-            _statistic(f"{argument}.{field}", getattr(part, field), np.shape(parts[0].mean))
+            _statistic(f"{argument}.{field}", getattr(part, field), parts[0].mean)
             for field in ("mean", "var", "inv_std")
         )
         checked.append(Moments(mean, var, inv_std, count))
     return checked
 
 
-def _statistic(argument: str, value: Any, shape: tuple[int, ...]) -> FloatArray:
-    if type(value) not in (np.ndarray, np.memmap):
-        raise TypeError(f"{_NAME}: {argument} must be a numpy.ndarray, got {type(value).__name__}")
-    if value.dtype != np.float64:
-        raise TypeError(f"{_NAME}: {argument} must have dtype float64, got {value.dtype}")
-    if value.shape != shape:
-        raise ValueError(f"{_NAME}: {argument} must have shape {shape}, got {value.shape}")
-    statistic: FloatArray = value
-    return statistic
+def _statistic(argument: str, value: Any, first: Any) -> FloatArray:
+    """Check an array, which lies where the first one does, and bring it to the host."""
+    on_device = _core.is_device_array(first)
+    if on_device and _core.is_device_array(value):
+        array = _core.to_numpy(value)
+    elif not on_device and type(value) in (np.ndarray, np.memmap):
+        array = value
+    else:
+        expected = "an array on a device like parts[0].mean" if on_device else "a numpy.ndarray"
+        raise TypeError(f"{_NAME}: {argument} must be {expected}, got {type(value).__name__}")
+    if array.dtype != np.float64:
+        raise TypeError(f"{_NAME}: {argument} must have dtype float64, got {array.dtype}")
+    if array.shape != tuple(first.shape):
+        raise ValueError(
+            f"{_NAME}: {argument} must have shape {tuple(first.shape)}, got {array.shape}"
+        )
+    return array
 
 
 def merged_moments(parts: Sequence[Moments], eps: float) -> Moments:

@@ -14,6 +14,7 @@ from normdrop._arguments import epsilon
 from normdrop._comparison import ArrayTuple
 from normdrop._merging import merged_moments, moments_of
 from normdrop._typing import AnyArray, AnyDeviceArray, FloatArray
+from normdrop.gradient_sums import GradientSums as GradientSums
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -157,15 +158,16 @@ class BatchStats(ArrayTuple, _BatchStats[Statistic]):  # type: ignore[misc]
 
     @classmethod
     def merged(
-        cls: type[BatchStats[Any]], parts: Sequence[BatchStats[Any]], *, eps: float = 1e-5
-    ) -> BatchStats[FloatArray]:
+        cls: type[BatchStats[Any]], parts: Sequence[BatchStats[Statistic]], *, eps: float = 1e-5
+    ) -> BatchStats[Statistic]:
         """Statistics of all values together, from those of parts of them.
 
         Parameters
         ----------
         parts : sequence of BatchStats
             What :func:`batch_stats` returned for each part. Parts may differ in size; one with
-            ``count`` 0 has no say.
+            ``count`` 0 has no say. Statistics that lie on a device are merged by the host, which
+            waits for them, and go back there.
         eps : float
             The eps that the parts were made with. Where var is much larger, inv_std has lost it,
             so it cannot be worked out from the parts; it can be checked, and is.
@@ -198,7 +200,10 @@ class BatchStats(ArrayTuple, _BatchStats[Statistic]):  # type: ignore[misc]
         True
         """
         whole = merged_moments(moments_of(parts, BatchStats), epsilon("BatchStats.merged", eps))
-        return cls(whole.mean, whole.var, whole.inv_std, whole.count)
+        mean, var, inv_std = whole.mean, whole.var, whole.inv_std
+        if _core.is_device_array(parts[0].mean):
+            mean, var, inv_std = _core.statistics_beside(parts[0].mean, mean, var, inv_std)
+        return cls(mean, var, inv_std, whole.count)
 
 
 def _running(function: str, argument: str, value: Any) -> FloatArray:

@@ -1,5 +1,5 @@
 // Dropout and its mask: every short count, around the blocks that the words are made in, with
-// indices and calls beyond 32 bits. The results are exact.
+// indices and calls beyond 32 bits; every kind of noise, and axes that share words.
 #include "cpu/tuning.h"
 #include "dropout_calls.h"
 
@@ -65,12 +65,49 @@ void run_limits(const Context& context) {
 template <class T>
 void run_streamed(const Context& context) {
   Memory memory;
-  const Variants variants(sizeof(T), 0);
+  Variants variants(sizeof(T), 0);
   const std::int64_t count = cpu::tuning::streamed_output_bytes / std::int64_t{sizeof(T)} + 37;
   for (const std::uint64_t first : {0, 1, 2, 3}) {
     Problem<T> problem(count, DropoutDraw{17, 5, two_32 / 2, first});
     for (const Variant& v : variants.streamed(0)) run(context, memory, problem, v);
     if (context.quick) return;
+  }
+}
+
+// Axes along which a word serves all, under every kind of noise.
+template <class T>
+void run_shared(const Context& context) {
+  Memory memory;
+  Variants variants(sizeof(T), 0);
+  for_each_shared<T>([&](Problem<T>& problem) {
+    problem.on_device = false;
+    for (const Variant& v : variants.some(1, context.quick ? 1 : 4))
+      run(context, memory, problem, v);
+  });
+}
+
+void run_shared_keep(const Context& context) {
+  Memory memory;
+  Variants variants(1, 0);
+  for_each_shared_keep([&](KeepProblem& problem) {
+    for (const Variant& v : variants.some(1, context.quick ? 1 : 4))
+      run(context, memory, problem, v);
+  });
+}
+
+// The other kinds where every element has a word of its own.
+template <class T>
+void run_kinds(const Context& context) {
+  Memory memory;
+  Variants variants(sizeof(T), 0);
+  for (const std::int64_t count : {1, 3, 16, 37, 255, 1031}) {
+    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{3}, 4 * two_32 - 7}) {
+      for (const DropoutKind kind : kinds) {
+        Problem<T> problem(count, DropoutDraw{17, 5, two_32 / 3, first}, kind);
+        for (const Variant& v : variants.some(1, context.quick ? 1 : 4))
+          run(context, memory, problem, v);
+      }
+    }
   }
 }
 
@@ -90,6 +127,15 @@ std::vector<Group> dropout_groups() {
       {"dropout/streamed/float16", run_streamed<Float16>},
       {"dropout_keep/short/uint8", run_short<KeepProblem, 1>},
       {"dropout_keep/limits/uint8", run_limits<KeepProblem, 1>},
+      {"dropout/shared/float32", run_shared<float>},
+      {"dropout/shared/float64", run_shared<double>},
+      {"dropout/shared/float16", run_shared<Float16>},
+      {"dropout/shared/bfloat16", run_shared<BFloat16>},
+      {"dropout/kinds/float32", run_kinds<float>},
+      {"dropout/kinds/float64", run_kinds<double>},
+      {"dropout/kinds/float16", run_kinds<Float16>},
+      {"dropout/kinds/bfloat16", run_kinds<BFloat16>},
+      {"dropout_keep/shared/uint8", run_shared_keep},
   };
 }
 

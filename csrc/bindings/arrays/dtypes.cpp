@@ -1,3 +1,4 @@
+// Our dtypes as NumPy's, DLPack's and in words.
 #include "bindings/arrays/dtypes.h"
 
 #include <pybind11/numpy.h>

@@ -1,3 +1,4 @@
+// Strides to the (outer, middle, inner) of a kernel.
 #include "bindings/arrays/layout.h"
 
 #include <algorithm>

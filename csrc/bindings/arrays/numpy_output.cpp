@@ -1,3 +1,4 @@
+// New NumPy arrays whose memory goes back to the pool with them.
 #include "bindings/arrays/numpy_output.h"
 
 #include "bindings/arrays/dtypes.h"

@@ -1,3 +1,4 @@
+// Recycled memory: buffers by size, of which the idle ones stay below a limit.
 #include "bindings/arrays/output_pool.h"
 
 #include <pthread.h>

@@ -1,3 +1,4 @@
+// Checks of arrays: kind, dtype, shape, place.
 #include "bindings/checks/checks.h"
 
 #include <algorithm>
@@ -181,19 +182,13 @@ void require_shape(Name name, const ArrayView& view, const py::ssize_t* shape, i
                        shape_text(view.shape, view.rank));
 }
 
-ArrayView optional_parameter(Name name, py::handle object, const ArrayView& x,
-                             const py::ssize_t* shape, int rank) {
-  if (object.is_none()) return {};
-  return require_parameter(name, object, x, shape, rank);
-}
-
-ArrayView require_parameter(Name name, py::handle object, const ArrayView& x,
+ArrayView require_parameter(Name name, py::handle object, Name leader, const ArrayView& x,
                             const py::ssize_t* shape, int rank) {
   const Candidate candidate = look_at(name, object, &x, Access::read);
   const bool half = bytes_of(x.dtype) == 2;
   const DType dtype = candidate.view.dtype;
   if (!candidate.known || (dtype != x.dtype && !(half && dtype == DType::float32))) {
-    const std::string own = dtype_name(x.dtype) + std::string(" as x has");
+    const std::string own = dtype_name(x.dtype) + std::string(" as ") + leader.argument + " has";
     fail_dtype(name, half ? own + ", or float32" : own, candidate.view);
   }
   require_shape(name, candidate.view, shape, rank);

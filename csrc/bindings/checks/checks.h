@@ -30,12 +30,8 @@ ArrayView require_single_or_double(Name name, py::handle object, const ArrayView
 // Of the dtype and shape of `like`, beside it.
 ArrayView require_like(Name name, py::handle object, const ArrayView& like);
 
-// None, or an array of that shape: of the dtype of x, or of float32 where x is of a half type.
-ArrayView optional_parameter(Name name, py::handle object, const ArrayView& x,
-                             const py::ssize_t* shape, int rank);
-
-// The same that has to be given.
-ArrayView require_parameter(Name name, py::handle object, const ArrayView& x,
+// Of that shape, and of the dtype of x, the leader, or of float32 where x is of a half type.
+ArrayView require_parameter(Name name, py::handle object, Name leader, const ArrayView& x,
                             const py::ssize_t* shape, int rank);
 
 // Of the dtype of the parameter that came first.

@@ -1,3 +1,4 @@
+// Device arrays through `__cuda_array_interface__`.
 #include <cstdlib>
 
 #include "bindings/checks/checks.h"

@@ -1,3 +1,4 @@
+// Our own arrays in a device's memory.
 #include "bindings/device/device_array.h"
 
 #include <stdexcept>

@@ -1,3 +1,4 @@
+// Arrays of other libraries in a device's memory: who offers them how.
 #include "bindings/device/device_import.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
+// Outputs from the allocator of the library whose array leads the call: PyTorch, CuPy, or our own.
 #include "bindings/device/device_output.h"
 
 #include "bindings/arrays/dtypes.h"
-#include "bindings/arrays/numpy_output.h"
 
 namespace normdrop {
 namespace {
@@ -93,28 +93,17 @@ bool jax_takes(const DeviceArray& array) {
 
 }  // namespace
 
-Output new_array(Execution& execution, DType dtype, const py::ssize_t* shape,
-                 const MemoryOrder& order) {
-  Output output;
-  if (!execution.leader()) {
-    output.array = new_numpy_array(dtype, shape, order);
-    output.view = view_of_numpy(output.array.ptr(), dtype);
-    return output;
-  }
+DeviceOutput new_device_array(Execution& execution, DType dtype, const py::ssize_t* shape,
+                              const MemoryOrder& order) {
   const Imported import = described(execution, dtype, shape, order);
   switch (import->producer) {
     case Producer::torch:
-      output.array = new_torch_tensor(execution, dtype, import.get());
-      break;
+      return {new_torch_tensor(execution, dtype, import.get()), import};
     case Producer::cupy:
-      output.array = new_cupy_array(execution, dtype, order, import.get());
-      break;
+      return {new_cupy_array(execution, dtype, order, import.get()), import};
     default:
-      output.array = new_own_array(execution, import.get());
-      break;
+      return {new_own_array(execution, import.get()), import};
   }
-  output.view = view_of_import(output.array.ptr(), import);
-  return output;
 }
 
 py::object handed_over(Execution& execution, const py::object& array) {

@@ -1,3 +1,4 @@
+// Device arrays through DLPack.
 #include "bindings/checks/checks.h"
 #include "bindings/device/current_device.h"
 #include "bindings/device/device_import.h"

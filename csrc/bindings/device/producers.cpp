@@ -1,3 +1,4 @@
+// Which library made an array, and what its streams and memory need.
 #include "bindings/device/producers.h"
 
 #include <cstdint>

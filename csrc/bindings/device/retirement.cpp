@@ -1,3 +1,4 @@
+// What must live until a stream has passed a point.
 #include "bindings/device/retirement.h"
 
 #include <atomic>

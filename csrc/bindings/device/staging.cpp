@@ -1,3 +1,4 @@
+// The ring of pinned buffers between NumPy arrays and a device.
 #include "bindings/device/staging.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Dropout's bindings: masks are drawn by numbers, not arrays.
 #include <algorithm>
 #include <vector>
 
@@ -48,28 +49,132 @@ void call_by_rows(Execution& execution, const Dropout& arguments) {
   });
 }
 
-py::object dropout(const char* function, const char* argument, py::handle x_object,
-                   const DropoutDraw& draw, py::handle device_draw, py::handle mask_shape,
-                   py::handle out_object) {
+// Axes of an array of `rank` axes along which one draw serves all: an integer or a tuple.
+AxisSet require_shared_axes(const char* function, py::handle object, int rank) {
+  const Name name{function, "shared_axes"};
+  if (rank > max_rank) {  // of a mask that no array has
+    fail_value({function, "shape"}, "must have at most " + std::to_string(max_rank) +
+                                        " axes, got " + std::to_string(rank));
+  }
+  AxisSet axes;
+  const auto add = [&](py::handle item) {
+    const int axis = require_axis(name, item, rank);
+    if (axes.has[axis]) {
+      fail_value(name, "must name each axis once, got " + py::repr(object).cast<std::string>());
+    }
+    axes.has[axis] = true;
+    ++axes.count;
+  };
+  if (PyTuple_Check(object.ptr())) {
+    for (const py::handle item : py::reinterpret_borrow<py::tuple>(object)) add(item);
+  } else {
+    add(object);
+  }
+  return axes;
+}
+
+// The shape as the kernels go along it: neighbouring axes that share alike are one.
+class CollapsedShape {
+ public:
+  CollapsedShape(const py::ssize_t* sizes, int rank, const AxisSet& shared) {
+    if (shared.count == 0) return;
+    DrawnAxis axes[max_rank];
+    int count = 0;
+    bool last_shared = false;
+    bool empty = false;
+    for (int d = 0; d < rank; ++d) {
+      empty = empty || sizes[d] == 0;
+      if (sizes[d] == 1) continue;
+      if (count > 0 && shared.has[d] == last_shared) {
+        axes[count - 1].size *= sizes[d];
+        continue;
+      }
+      last_shared = shared.has[d];
+      axes[count++] = {sizes[d], last_shared ? 0 : 1};
+    }
+    if (empty) return;
+    const auto take = [&](std::int64_t step, std::int64_t* size) {
+      if (count > 0 && axes[count - 1].step == step) *size = axes[--count].size;
+    };
+    take(0, &shape_.inner);
+    take(1, &shape_.drawn);
+    take(0, &shape_.rows);
+    std::int64_t words = shape_.drawn;
+    for (int i = count - 1; i >= 0; --i) {
+      const bool draws = axes[i].step != 0;
+      outer_[i] = {axes[i].size, draws ? words : 0};
+      if (draws) words *= axes[i].size;
+    }
+    shape_.outer_axes = count;
+    shape_.outer = outer_;
+  }
+  CollapsedShape(const CollapsedShape&) = delete;
+  CollapsedShape& operator=(const CollapsedShape&) = delete;
+
+  const DrawnShape& shape() const { return shape_; }
+
+ private:
+  DrawnShape shape_;
+  DrawnAxis outer_[max_rank];
+};
+
+// What a function of the family does with its words.
+struct Noise {
+  DropoutKind kind;
+  double scale;
+  double shift = 0;
+  double dropped = 0;
+};
+
+// Calls come with the same p again and again.
+Noise dropping(DType dtype, std::uint64_t threshold) {
+  static thread_local std::uint64_t latest = 0;
+  static thread_local Scales scales{0.0, 0.0};
+  if (threshold != latest) {
+    scales = scales_of(threshold);
+    latest = threshold;
+  }
+  return {DropoutKind::dropout, dtype == DType::float64 ? scales.wide : scales.narrow};
+}
+
+// Where the words come from.
+struct Drawing {
+  DropoutDraw draw;
+  py::handle shared_axes;
+  py::handle device_draw;
+  py::handle mask_shape;
+};
+
+// `noise` gives the Noise of a dtype.
+template <class NoiseOf>
+py::object apply(const char* function, const char* argument, py::handle x_object,
+                 const Drawing& drawing, py::handle out_object, NoiseOf&& noise_of) {
   const ArrayView x = require_array({function, argument}, x_object);
-  require_mask_shape({function, argument}, x, mask_shape);
-  const ArrayView draw_view =
-      device_draw.is_none() ? ArrayView{} : require_draw({function, "rng"}, device_draw, x);
+  require_mask_shape({function, argument}, x, drawing.mask_shape);
+  const AxisSet shared = require_shared_axes(function, drawing.shared_axes, x.rank);
+  const ArrayView draw_view = drawing.device_draw.is_none()
+                                  ? ArrayView{}
+                                  : require_draw({function, "rng"}, drawing.device_draw, x);
   const Name out_name{function, "out"};
   const ArrayView out = optional_out(out_name, out_object, x);
   require_no_overlap(out_name, out, argument, x, true);
   require_no_overlap(out_name, out, "rng", draw_view, false);
+  const Noise noise = noise_of(x.dtype);
+  const CollapsedShape collapsed(x.shape, x.rank, shared);
   Execution execution(x);
   const Split s = flat(x);
-  execution.stage_by_rows(x.size(), 2 * x.item_bytes);
+  if (collapsed.shape().plain()) execution.stage_by_rows(x.size(), 2 * x.item_bytes);
   const Operand x_operand = readable(execution, x, s);
   const Output y = output_like(execution, x, out, s);
   Dropout arguments{};
   arguments.dtype = x.dtype;
+  arguments.kind = noise.kind;
   arguments.count = x.size();
-  arguments.draw = draw;
-  const Scales scales = scales_of(draw.threshold);
-  arguments.scale = x.dtype == DType::float64 ? scales.wide : scales.narrow;
+  arguments.draw = drawing.draw;
+  arguments.shape = collapsed.shape();
+  arguments.scale = noise.scale;
+  arguments.shift = noise.shift;
+  arguments.dropped = noise.dropped;
   arguments.x = x_operand.data;
   arguments.y = y.operand.data;
   if (draw_view) {
@@ -84,11 +189,36 @@ py::object dropout(const char* function, const char* argument, py::handle x_obje
   return delivered(execution, y);
 }
 
-py::array_t<std::uint8_t> keep(const DropoutDraw& draw, std::int64_t count) {
+DropoutKind kind_named(const std::string& name) {
+  if (name == "dropout") return DropoutKind::dropout;
+  if (name == "alpha") return DropoutKind::alpha;
+  if (name == "uniform") return DropoutKind::uniform;
+  return DropoutKind::gaussian;
+}
+
+py::object noise(const std::string& kind, const py::tuple& single, const py::tuple& twice,
+                 const char* function, const char* argument, py::handle x, const Drawing& drawing,
+                 py::handle out) {
+  return apply(function, argument, x, drawing, out, [&](DType dtype) {
+    const py::tuple& numbers = dtype == DType::float64 ? twice : single;
+    return Noise{kind_named(kind), numbers[0].cast<double>(), numbers[1].cast<double>(),
+                 numbers[2].cast<double>()};
+  });
+}
+
+// Of `count` elements from `first` on of an array of that shape.
+py::array_t<std::uint8_t> keep(const DropoutDraw& draw, const py::tuple& shape,
+                               py::handle shared_axes, std::int64_t count) {
+  std::vector<py::ssize_t> sizes;
+  for (const py::handle size : shape) sizes.push_back(size.cast<py::ssize_t>());
+  const auto rank = static_cast<int>(sizes.size());
+  const AxisSet shared = require_shared_axes("DropoutMask", shared_axes, rank);
+  const CollapsedShape collapsed(sizes.data(), rank, shared);
   py::array_t<std::uint8_t> result(count);
   DropoutKeep arguments{};
   arguments.count = count;
   arguments.draw = draw;
+  arguments.shape = collapsed.shape();
   arguments.keep = result.mutable_data();
   call_on_host(&OpTable::dropout_keep, arguments, count);
   return result;
@@ -97,14 +227,38 @@ py::array_t<std::uint8_t> keep(const DropoutDraw& draw, std::int64_t count) {
 }  // namespace
 
 void bind_dropout(py::module_& module) {
-  module.def("dropout", [](const char* function, const char* argument, py::handle x,
-                           std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
-                           py::handle device_draw, py::handle mask_shape, py::handle out) {
-    return dropout(function, argument, x, {seed, call, threshold, 0}, device_draw, mask_shape, out);
+  module.def("dropout",
+             [](const char* function, const char* argument, py::handle x, std::uint64_t seed,
+                std::uint64_t call, std::uint64_t threshold, py::handle shared_axes,
+                py::handle device_draw, py::handle mask_shape, py::handle out) {
+    const Drawing drawing{{seed, call, threshold, 0}, shared_axes, device_draw, mask_shape};
+    return apply(function, argument, x, drawing, out,
+                 [&](DType dtype) { return dropping(dtype, threshold); });
   });
-  module.def("dropout_keep", [](std::uint64_t seed, std::uint64_t call, std::uint64_t threshold,
-                                std::uint64_t first_index, std::int64_t count) {
-    return keep({seed, call, threshold, first_index}, count);
+  module.def("noise",
+             [](const std::string& kind, const py::tuple& single, const py::tuple& twice,
+                const char* function, const char* argument, py::handle x, std::uint64_t seed,
+                std::uint64_t call, std::uint64_t threshold, py::handle shared_axes,
+                py::handle device_draw, py::handle mask_shape, py::handle out) {
+    const Drawing drawing{{seed, call, threshold, 0}, shared_axes, device_draw, mask_shape};
+    return noise(kind, single, twice, function, argument, x, drawing, out);
+  });
+  module.def(
+      "dropout_keep",
+      [](std::uint64_t seed, std::uint64_t call, std::uint64_t threshold, std::uint64_t first_index,
+         std::int64_t count, const py::tuple& shape, py::handle shared_axes) {
+    return keep({seed, call, threshold, first_index}, shape, shared_axes, count);
+  },
+      py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg("shape") = py::tuple(),
+      py::arg("shared_axes") = py::tuple());
+  module.def("shared_axes", [](const char* function, py::handle axes, int rank) {
+    const AxisSet shared = require_shared_axes(function, axes, rank);
+    py::tuple result(shared.count);
+    int place = 0;
+    for (int d = 0; d < rank; ++d) {
+      if (shared.has[d]) result[place++] = d;
+    }
+    return result;
   });
   module.def("dropout_scales", [](std::uint64_t threshold) {
     const Scales scales = scales_of(threshold);

@@ -1,3 +1,4 @@
+// Where a call computes, and the order of streams around it.
 #include "bindings/operations/execution.h"
 
 #include <algorithm>

@@ -57,8 +57,9 @@ struct State<roles::Parameter<A>> : ArrayState {
     const ShapeOfValues values = call.geometry.parameter();
     const Name name = call.name(role.name);
     if (role.presence == roles::Presence::optional && object->is_none()) return;
-    view.make(
-        [&] { return require_parameter(name, *object, call.x(), values.shape, values.rank); });
+    view.make([&] {
+      return require_parameter(name, *object, call.leader, call.x(), values.shape, values.rank);
+    });
     if (call.first_parameter != nullptr) {
       require_dtype_of(name, *view, call.first_parameter, call.parameter_dtype);
     }

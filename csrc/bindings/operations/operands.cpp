@@ -1,3 +1,4 @@
+// Operands in place, packed or staged, and outputs from their making to their delivery.
 #include "bindings/operations/operands.h"
 
 #include "bindings/arrays/numpy_output.h"
@@ -100,6 +101,21 @@ void deliver_staged(Execution& execution, const Operand& operand, const ArrayVie
 Operand with_outer_stride(Operand operand, const Split& split) {
   operand.outer_stride = split.inner * split.middle;
   return operand;
+}
+
+// A new array of the kind of the one that leads the call; the operand is not set.
+Output new_array(Execution& execution, DType dtype, const py::ssize_t* shape,
+                 const MemoryOrder& order) {
+  Output output;
+  if (execution.leader()) {
+    const DeviceOutput made = new_device_array(execution, dtype, shape, order);
+    output.array = made.array;
+    output.view = view_of_import(made.array.ptr(), made.import);
+  } else {
+    output.array = new_numpy_array(dtype, shape, order);
+    output.view = view_of_numpy(output.array.ptr(), dtype);
+  }
+  return output;
 }
 
 // A copy of the array, dense in that order, where the kernel can reach it.

@@ -46,6 +46,7 @@ void tell(py::list& all, const auto& role) {
     if constexpr (requires { role.may_be; }) one["may_be"] = role.may_be;
     if constexpr (requires { role.presence; }) {
       one["optional"] = role.presence == roles::Presence::optional;
+      one["one_for_all"] = role.presence == roles::Presence::required_or_one_for_all;
     }
     if constexpr (requires { role.optional; }) one["optional"] = role.optional;
     all.append(one);
@@ -65,6 +66,10 @@ void add(py::module_& module, py::list& all, const char* name,
     if (described.entries.first_result_only) entries.append(described.entries.first_result_only);
     result["entries"] = entries;
     result["shape"] = described.shape.kind;
+    if constexpr (requires { described.shape.least_axes; }) {
+      result["least_axes"] = described.shape.least_axes;
+      result["least_values"] = described.shape.least_values;
+    }
     result["rows_are_independent"] = described.rows == roles::Rows::independent;
     py::list told_roles;
     std::apply([&](const auto&... role) { (tell(told_roles, role), ...); }, described.roles);

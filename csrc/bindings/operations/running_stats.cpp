@@ -1,3 +1,4 @@
+// Running statistics, which are updated in place.
 #include <algorithm>
 #include <vector>
 
@@ -121,10 +122,29 @@ py::tuple stats_from_running(py::handle running_mean, py::handle running_var, py
                         delivered(execution, inv_std));
 }
 
+// Statistics of the host's memory as arrays of the kind of one on a device, and beside it.
+py::tuple statistics_beside(py::handle other, const py::args& statistics) {
+  const ArrayView view = require_single_or_double({"BatchStats.merged", "parts[0].mean"}, other);
+  Execution execution(view);
+  py::tuple results(statistics.size());
+  for (std::size_t i = 0; i < statistics.size(); ++i) {
+    const auto values =
+        py::cast<py::array_t<double, py::array::c_style | py::array::forcecast>>(statistics[i]);
+    const Output output = new_dense(execution, DType::float64, values.shape(), c_order(1));
+    if (values.size() > 0) {
+      execution.table().copy_to_device(output.operand.data, values.data(), values.nbytes(),
+                                       execution.stream());
+    }
+    results[i] = delivered(execution, output);
+  }
+  return results;
+}
+
 }  // namespace
 
 void bind_running_stats(py::module_& module) {
   module.def("stats_from_running", &stats_from_running);
+  module.def("statistics_beside", &statistics_beside);
   module.def("update_running_stats", &update_running_stats);
 }
 

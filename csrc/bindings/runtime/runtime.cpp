@@ -1,9 +1,8 @@
+// Backends, threads and the pool of outputs, as Python chooses them.
 #include "bindings/runtime/runtime.h"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
-
-#include <array>
 
 #include <atomic>
 #include <cstdlib>
@@ -13,7 +12,6 @@
 #include "bindings/arrays/output_pool.h"
 #include "bindings/checks/checks.h"
 #include "bindings/device/staging.h"
-#include "common/philox.h"
 
 namespace normdrop {
 namespace {
@@ -98,60 +96,9 @@ py::object backend_token(const std::string& name) {
       PyCapsule_New(const_cast<Backend*>(backend), "normdrop.backend", nullptr));
 }
 
-py::dict device_config(const DeviceTable& table, int device) {
-  const DeviceInfo info = table.info(device);
-  py::dict result;
-  result["name"] = info.name;
-  result["compute_capability"] = std::to_string(info.compute_capability / 10) + "." +
-                                 std::to_string(info.compute_capability % 10);
-  result["memory_bytes"] = info.memory_bytes;
-  result["architecture_built"] = info.architecture_built;
-  return result;
-}
-
-// None where the build has no CUDA.
-py::object cuda_config() {
-  const Backend* cuda = find_backend("cuda");
-  if (cuda == nullptr) return py::none();
-  py::list devices;
-  const int count = cuda->device->device_count();
-  for (int device = 0; device < count; ++device) {
-    devices.append(device_config(*cuda->device, device));
-  }
-  py::dict result;
-  result["toolkit"] = NORMDROP_CUDA_TOOLKIT;
-  result["architectures"] = py::str(NORMDROP_CUDA_ARCHITECTURES).attr("split")();
-  const std::string driver = cuda->device->driver_version();
-  result["driver"] = driver.empty() ? py::object(py::none()) : py::object(py::str(driver));
-  result["devices"] = devices;
-  return result;
-}
-
 int get_num_threads() {
   const cpu::ThreadScope scope(threads_of_context());
   return cpu::thread_count();
-}
-
-// What does not depend on the environment.
-py::dict config() {
-  py::dict result;
-  py::list built;
-  py::dict unusable;
-  for (const Backend& backend : built_backends()) {
-    built.append(backend.name);
-    const std::string reason = backend.unusable_reason();
-    if (!reason.empty()) unusable[backend.name] = reason;
-  }
-  result["compiler"] = NORMDROP_COMPILER;
-  result["build_type"] = NORMDROP_BUILD_TYPE;
-  result["openmp"] = cpu::built_with_openmp();
-  result["backends_built"] = built;
-  result["backends_unusable"] = unusable;
-  result["cuda"] = cuda_config();
-  result["add_cuda"] = find_backend("cuda") == nullptr ? py::object(py::str(add_cuda_command))
-                                                       : py::object(py::none());
-  result["pool_idle_bytes"] = output_pool::idle_bytes();
-  return result;
 }
 
 std::vector<std::string> backends() {
@@ -188,29 +135,6 @@ void set_pool_limit(py::handle bytes) {
   const std::int64_t value = require_integer(name, bytes);
   if (value < 0) fail_value(name, "must be 0 or greater, got " + std::to_string(value));
   output_pool::set_limit(static_cast<std::size_t>(value));
-}
-
-void set_staging_chunk(std::int64_t bytes) {
-  if (bytes < 4096) throw py::value_error("set_staging_chunk: bytes must be 4096 or more");
-  release_idle_staging();
-  StagingRing::set_chunk_bytes(bytes);
-}
-
-py::tuple philox4x32(py::handle counter, py::handle key) {
-  const auto c = counter.cast<std::array<std::uint32_t, 4>>();
-  const auto k = key.cast<std::array<std::uint32_t, 2>>();
-  const philox::Block block = philox::block({{c[0], c[1], c[2], c[3]}}, k[0], k[1]);
-  return py::make_tuple(block.word[0], block.word[1], block.word[2], block.word[3]);
-}
-
-void copy_bandwidth_kernel(py::handle target, py::handle source, bool streaming) {
-  const ArrayView from = require_array({"copy_bandwidth_kernel", "source"}, source);
-  const ArrayView to = optional_out({"copy_bandwidth_kernel", "target"}, target, from);
-  if (!to || !from.c_contiguous() || !to.c_contiguous()) {
-    throw py::value_error("copy_bandwidth_kernel: target and source must be C-contiguous");
-  }
-  const std::int64_t bytes = from.size() * from.item_bytes;
-  call_on_host(&OpTable::copy, Copy{bytes, streaming, from.data, to.data, nullptr}, from.size());
 }
 
 }  // namespace
@@ -284,10 +208,6 @@ void bind_runtime(py::module_& module) {
     output_pool::release_idle();
     release_idle_staging();
   });
-  module.def("set_staging_chunk", &set_staging_chunk);
-  module.def("config", &config);
-  module.def("philox4x32", &philox4x32);
-  module.def("copy_bandwidth_kernel", &copy_bandwidth_kernel);
 }
 
 }  // namespace normdrop

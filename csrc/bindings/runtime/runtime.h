@@ -65,5 +65,7 @@ void call_on_host(void (*OpTable::*operation)(const Arguments&), const Arguments
 }
 
 void bind_runtime(pybind11::module_& module);
+void bind_configuration(pybind11::module_& module);
+void bind_measuring(pybind11::module_& module);
 
 }  // namespace normdrop

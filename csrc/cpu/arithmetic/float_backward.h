@@ -17,6 +17,12 @@ struct RowSums {
   double gx;
 };
 
+// The same before their lanes are added up.
+struct RowSumPacks {
+  pack g;
+  pack gx;
+};
+
 // The sums of a row's or channel's parts, in order, with the rounding errors of the additions; of
 // parts that are not all finite, what plain additions give. Parts lie `step` apart.
 static inline RowSums sum_in_order(const RowSums* part, std::int64_t parts, std::int64_t step = 1) {
@@ -83,19 +89,10 @@ NORMDROP_INLINE float_pack larger(float_pack a, float_pack b) {
 }
 
 // Whether some magnitude keeps all rounding above underflow, and none leaves the range in products.
-// Without branches on values: this is asked of every row.
 NORMDROP_INLINE bool is_ordinary(float_pack largest) {
-  using bits = int __attribute__((vector_size(vector_bytes)));
-  bits found{};  // bit 0: a value of ordinary size, bit 1: one that is too large
-  NORMDROP_EACH_FLOAT_PART {
-    const f32 part = largest.part[p];
-    found |= ((part >= 0x1p-60f) & 1) | ((part > 0x1p+40f) & 2);
-  }
-  int lane[vector_bytes / 4];
-  std::memcpy(lane, &found, sizeof found);
-  int all = 0;
-  for (const int flags : lane) all |= flags;
-  return all == 1;
+  const float_pack just_too_small = splat_float(0x1.fffffep-61f);
+  const float_pack just_small_enough = splat_float(0x1p+40f);
+  return any_above(largest, just_too_small) & !any_above(largest, just_small_enough);
 }
 
 // Of the first values; with weights, of their products too, which may be small where neither is.
@@ -162,8 +159,12 @@ class FloatSums {
   }
 
   NORMDROP_LAMBDA_INLINE RowSums total() {
+    const RowSumPacks sums = packs();
+    return {sum_of_lanes(sums.g), sum_of_lanes(sums.gx)};
+  }
+  NORMDROP_LAMBDA_INLINE RowSumPacks packs() {
     flush();
-    return {sum_of_lanes(g_), sum_of_lanes(gx_)};
+    return {g_, gx_};
   }
 
  private:

@@ -64,11 +64,6 @@ NORMDROP_INLINE pack affine(const normalised& x, pack weight, pack bias) {
 }
 
 // Calls body(has_weight, has_bias) with compile-time truth values.
-template <bool value>
-struct truth {
-  static constexpr bool is = value;
-};
-
 template <class Body>
 NORMDROP_INLINE void for_parameters(bool weight, bool bias, Body&& body) {
   if (weight && bias) return body(truth<true>{}, truth<true>{});
@@ -103,19 +98,23 @@ struct SingleNormaliser {
   bool usable;
 };
 
+// Without a mean, only what inv_std lacks must stay above underflow.
+template <bool centred = true>
 NORMDROP_INLINE SingleNormaliser single_normaliser(const MeanParts& mean, double inv_std) {
+  constexpr double largest = centred ? 0x1p+30 : 0x1p+90;
   const double sum = mean.centre + mean.offset;
   const auto centre = static_cast<float>(sum);
   const auto inv_std_high = static_cast<float>(inv_std);
   const double rest = ((mean.centre - static_cast<double>(centre)) + mean.offset) + mean.rest;
-  const bool usable = has_fma & within(inv_std, 0x1p-30, 0x1p+30) &
+  const bool usable = has_fma & within(inv_std, 1.0 / largest, largest) &
                       ((sum == 0.0) | within(sum * inv_std, 0x1p-70, 8.0));
   return {centre, inv_std_high, static_cast<float>(inv_std - static_cast<double>(inv_std_high)),
           static_cast<float>(-rest * inv_std), usable};
 }
 
+template <bool centred = true>
 NORMDROP_INLINE SingleNormaliser single_normaliser(double_double mean, double inv_std) {
-  return single_normaliser(MeanParts{mean.high, mean.low, 0.0}, inv_std);
+  return single_normaliser<centred>(MeanParts{mean.high, mean.low, 0.0}, inv_std);
 }
 
 // x_hat = (x - centre) * inv_std + offset as a sum of two floats; y with one closing multiply-add.
@@ -152,7 +151,7 @@ template <bool centred, class T>
 NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
                                    const wide<T>* weight, const wide<T>* bias, Writing how) {
   if constexpr (suits_single<T>) {
-    const SingleNormaliser single = single_normaliser(n.mean, n.inv_std.high);
+    const SingleNormaliser single = single_normaliser<centred>(n.mean, n.inv_std.high);
     if (single.usable) {
       return normalise_run_in_single<centred>(x, y, any_length{length}, single, weight, bias, how);
     }

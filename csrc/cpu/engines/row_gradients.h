@@ -16,10 +16,11 @@ template <class T, bool centred, class Worker>
 struct RowGradients {
   const AxisBackward<T>& a;
   Worker& worker;
+  MeanFactors factors;
   std::int64_t first;
   bool weight_is_plain = true;
 
-  RowGradients at_row(std::int64_t row) const { return {a, worker, row, weight_is_plain}; }
+  RowGradients at_row(std::int64_t row) const { return {a, worker, factors, row, weight_is_plain}; }
   Columns all_columns() const { return {0, a.reduced}; }
   double mean() const { return centred ? a.mean[first] : 0.0; }
   const T* x() const { return a.x + first * a.x_outer_stride; }
@@ -74,7 +75,7 @@ struct RowGradients {
   }
 
   // Whether this row may take the passes in single precision.
-  FloatStats stats() const {
+  NORMDROP_LAMBDA_INLINE FloatStats stats() const {
     FloatStats stats{0.0f, 0.0f, 0.0f, false};
     if constexpr (suits_single<T>) {
       stats = float_stats(mean(), a.inv_std[first]);
@@ -85,28 +86,46 @@ struct RowGradients {
     return stats;
   }
 
-  RowSums sums_in_float(Columns columns, const FloatStats& stats) const {
+  NORMDROP_LAMBDA_INLINE FloatSums sums_in_float(Columns columns, const FloatStats& stats) const {
     FloatSums sums;
     if constexpr (suits_single<T>) {
       const T* values = x() + columns.begin;
       const T* grads = grad_output() + columns.begin;
       const any_length length{columns.length};
       if (a.weight != nullptr) {
-        sums.template add_run<true, centred>(values, grads, a.weight + columns.begin, length,
-                                             stats);
+        const float* weight = a.weight + columns.begin;
+        sums.template add_run<true, centred>(values, grads, weight, length, stats);
       } else {
         sums.template add_run<false, centred>(values, grads, nullptr, length, stats);
       }
     }
-    return sums.total();
+    return sums;
   }
 
-  RowSums means_of(const RowSums& sums) const {
-    const MeanFactors factors = a.mean_factors();
+  NORMDROP_LAMBDA_INLINE RowSums sums(Columns columns, const FloatStats& stats) const {
+    return stats.usable ? sums_in_float(columns, stats).total() : sums_in_double(columns);
+  }
+
+  // Of the whole row, from its chunks in order: whichever engine asks, the bits are the same.
+  NORMDROP_LAMBDA_INLINE RowSums whole_sums(const FloatStats& stats) const {
+    return a.reduced <= chunk_elements<T> ? sums(all_columns(), stats) : sums_of_chunks(stats);
+  }
+  __attribute__((noinline)) RowSums sums_of_chunks(const FloatStats& stats) const {
+    constexpr std::int64_t chunk = chunk_elements<T>;
+    Scratch<RowSums> parts((a.reduced + chunk - 1) / chunk);
+    std::int64_t count = 0;
+    for (std::int64_t begin = 0; begin < a.reduced; begin += chunk) {
+      const std::int64_t left = a.reduced - begin;
+      parts[count++] = sums({begin, left < chunk ? left : chunk}, stats);
+    }
+    return sum_in_order(parts.data(), count);
+  }
+
+  NORMDROP_LAMBDA_INLINE RowSums means_of(const RowSums& sums) const {
     return {sums.g * factors.g, sums.gx * factors.gx};
   }
 
-  FloatSlopes slopes(const RowSums& sums, const FloatStats& stats) const {
+  NORMDROP_LAMBDA_INLINE FloatSlopes slopes(const RowSums& sums, const FloatStats& stats) const {
     const RowSums means = means_of(sums);
     return float_slopes(stats, a.inv_std[first], a.inv_std[first], means.g, means.gx);
   }
@@ -237,39 +256,64 @@ struct RowGradients {
     }
   }
 
+  // Writes columns of K rows, each in the precision that suits it.
+  template <int K>
+  void write(Columns columns, const RowSums* sums, const FloatStats* stats,
+             const FloatSlopes* slopes, double* grad_weight, double* grad_bias) const {
+    if constexpr (suits_single<T>) {
+      bool all_float = true;
+      for (int k = 0; k < K; ++k) all_float = all_float && slopes[k].usable;
+      if (all_float) return write_in_float<K>(columns, stats, slopes, grad_weight, grad_bias);
+    }
+    for (int k = 0; k < K; ++k) {
+      const RowGradients row = at_row(first + k);
+      if constexpr (suits_single<T>) {
+        if (slopes[k].usable) {
+          row.template write_in_float<1>(columns, &stats[k], &slopes[k], grad_weight, grad_bias);
+          continue;
+        }
+      }
+      row.template write_in_double<1>(columns, &sums[k], grad_weight, grad_bias);
+    }
+  }
+
+  // The sums of K rows; those of four short ones together, which is the same to the bit.
+  template <int K>
+  NORMDROP_LAMBDA_INLINE void add_up(const FloatStats* stats, RowSums* sum) const {
+    if constexpr (suits_single<T> && K == 4) {
+      const bool in_float = stats[0].usable & stats[1].usable & stats[2].usable & stats[3].usable;
+      if (in_float && a.reduced <= cpu::tuning::together_row_elements) {
+        pack packs[2 * K];
+        double totals[2 * K];
+        for (int k = 0; k < K; ++k) {
+          const RowSumPacks sums = at_row(first + k).sums_in_float(all_columns(), stats[k]).packs();
+          packs[k] = sums.g;
+          packs[K + k] = sums.gx;
+        }
+        sums_of_lanes(packs, totals);
+        for (int k = 0; k < K; ++k) sum[k] = {totals[k], totals[K + k]};
+        return;
+      }
+    }
+    for (int k = 0; k < K; ++k) sum[k] = at_row(first + k).whole_sums(stats[k]);
+  }
+
   // All passes over K rows. A row's own gradients are the same whichever rows are beside it.
   template <int K>
   void run(double* grad_weight, double* grad_bias) const {
     RowSums sum[K];
     FloatStats stats[K];
     FloatSlopes slopes[K];
-    bool all_float = suits_single<T>;
+    for (int k = 0; k < K; ++k) stats[k] = at_row(first + k).stats();
+    add_up<K>(stats, sum);
     for (int k = 0; k < K; ++k) {
       const RowGradients row = at_row(first + k);
-      stats[k] = row.stats();
-      if (stats[k].usable) sum[k] = row.sums_in_float(all_columns(), stats[k]);
-      slopes[k] = stats[k].usable ? row.slopes(sum[k], stats[k]) : FloatSlopes{};
-      if (!slopes[k].usable) sum[k] = row.sums_in_double(all_columns());
-      all_float = all_float && slopes[k].usable;
+      slopes[k] = row.slopes(sum[k], stats[k]);
+      if (stats[k].usable && !slopes[k].usable) sum[k] = row.whole_sums(FloatStats{});
     }
-    if constexpr (suits_single<T>) {
-      if (all_float) {
-        return in_parts(grad_weight, grad_bias, [&](Columns columns, double* weight, double* bias) {
-          write_in_float<K>(columns, stats, slopes, weight, bias);
-        });
-      }
-    }
-    for (int k = 0; k < K; ++k) {
-      const RowGradients row = at_row(first + k);
-      in_parts(grad_weight, grad_bias, [&](Columns columns, double* weight, double* bias) {
-        if constexpr (suits_single<T>) {
-          if (slopes[k].usable) {
-            return row.template write_in_float<1>(columns, &stats[k], &slopes[k], weight, bias);
-          }
-        }
-        row.template write_in_double<1>(columns, &sum[k], weight, bias);
-      });
-    }
+    in_parts(grad_weight, grad_bias, [&](Columns columns, double* weight, double* bias) {
+      write<K>(columns, sum, stats, slopes, weight, bias);
+    });
   }
 };
 

@@ -16,7 +16,9 @@ class Rows {
   Rows(const AxisForward<T>& arguments, const Prologue& prologue)
       : a_(arguments),
         prologue_(prologue),
-        how_(writing_of<T>(a_.y, a_.reduced, a_.y_outer_stride, a_.outer * a_.reduced)) {}
+        how_(writing_of<T>(a_.y, a_.reduced, a_.y_outer_stride, a_.outer * a_.reduced)),
+        lines_differ_(a_.y_outer_stride % pack_size != 0 &&
+                      a_.reduced >= cpu::tuning::cut_run_elements) {}
 
   void run() const {
     using namespace cpu::tuning;
@@ -33,6 +35,19 @@ class Rows {
     return {a_.x + row * a_.x_outer_stride, 1, a_.reduced, 0};
   }
   T* y_of(std::int64_t row) const { return a_.y + row * a_.y_outer_stride; }
+
+  // Long rows whose cache lines begin at different elements are each asked where.
+  NORMDROP_LAMBDA_INLINE Writing writing_at(const T* y) const {
+    if (!lines_differ_) return how_;
+    return writing_of<T>(y, a_.reduced, 0, a_.outer * a_.reduced);
+  }
+
+  // A float32 row has one double for inv_std, whether it is short or long; see SpreadOfRows.
+  Normaliser normaliser_of_row(std::int64_t row, const Statistic& statistic) const {
+    Normaliser n = finish(statistic, runs_of(row), a_.eps);
+    if constexpr (is_narrow<T>) n.inv_std.low = 0.0;
+    return n;
+  }
 
   void several_at_once() const {
     const std::int64_t fitting = cpu::tuning::short_rows_elements / a_.reduced;
@@ -53,7 +68,6 @@ class Rows {
   NORMDROP_LAMBDA_INLINE void few_rows(std::int64_t first, std::int64_t rows, Length length) const {
     const wide<T>* weight = a_.weight;
     const wide<T>* bias = a_.bias;
-    const Writing how = how_;
     const std::int64_t x_stride = a_.x_outer_stride;
     const std::int64_t y_stride = a_.y_outer_stride;
     const T* x = a_.x + first * x_stride;
@@ -63,18 +77,19 @@ class Rows {
     for (std::int64_t r = 0; r < rows; ++r) {
       // The line that this row shares with the next one is not streamed: waiting for it would hold
       // up the lines that are.
-      if (how.head > 0) __builtin_prefetch(y + r * y_stride + length.length, 1);
+      if (how_.head > 0) __builtin_prefetch(y + r * y_stride + length.length, 1);
       worker.make(first + r, {0, length.length});
       scalars.add(r, x + r * x_stride, length);
     }
-    scalars.finish(rows, length, a_.eps);
+    scalars.finish(rows, length.length, a_.eps);
     for (std::int64_t r = 0; r < rows; ++r) {
       const T* from = x + r * x_stride;
       T* to = y + r * y_stride;
-      const double var = scalars.var(r);
-      const double inv_std = scalars.inv_std(r);
+      const Writing how = writing_at(to);
+      const double var = scalars.spread().var[r];
+      const double inv_std = scalars.spread().inv_std[r];
       const MeanParts mean = scalars.mean(r);
-      const SingleNormaliser single = single_normaliser(mean, inv_std);
+      const SingleNormaliser single = single_normaliser<Statistic::centred>(mean, inv_std);
       Normaliser n{{mean.centre, mean.offset}, {inv_std, 0.0}, var, 1.0};
       if (__builtin_expect(!is_finite(var), 0)) {
         n = normaliser_of<Statistic>(Runs<T>{from, 1, length.length, 0}, a_.eps);
@@ -97,9 +112,10 @@ class Rows {
       auto worker = prologue_.worker(row + 1);
       const auto prepare = [&](std::int64_t begin, std::int64_t length)
                                NORMDROP_LAMBDA_INLINE { worker.make(row, {begin, length}); };
-      const Normaliser n = finish(statistic_of<Statistic, false>(runs, prepare), runs, a_.eps);
+      const Normaliser n = normaliser_of_row(row, statistic_of<Statistic, false>(runs, prepare));
       a_.report(row, n);
-      normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, a_.weight, a_.bias, how_);
+      normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, a_.weight, a_.bias,
+                                        writing_at(y_of(row)));
     });
   }
 
@@ -117,7 +133,7 @@ class Rows {
     });
     for (std::int64_t row = 0; row < a_.outer; ++row) {
       const Statistic statistic = merge(&parts[row * plan.chunks], plan.chunks);
-      normalisers[row] = finish(statistic, runs_of(row), a_.eps);
+      normalisers[row] = normaliser_of_row(row, statistic);
       a_.report(row, normalisers[row]);
     }
     parallel_for(a_.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
@@ -126,13 +142,14 @@ class Rows {
       const std::int64_t begin = chunk.x - runs_of(row).x;
       normalise_run<Statistic::centred>(chunk.x, y_of(row) + begin, chunk.length, normalisers[row],
                                         a_.weight ? a_.weight + begin : nullptr,
-                                        a_.bias ? a_.bias + begin : nullptr, how_);
+                                        a_.bias ? a_.bias + begin : nullptr, writing_at(y_of(row)));
     });
   }
 
   AxisForward<T> a_;
   Prologue prologue_;
   Writing how_;
+  bool lines_differ_;
 };
 
 }  // namespace normdrop::NORMDROP_ISA

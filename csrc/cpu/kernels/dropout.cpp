@@ -1,58 +1,23 @@
-// Dropout (Hinton et al. 2012, Srivastava et al. 2014), inverted form, of count elements:
-//   y[i] = word(i) < threshold ? x[i] * scale : 0
-//   word(i) = philox4x32_10(counter = (i / 4, call), key = seed)[i % 4]
-// Blocks of elements are tasks; words are used as they are made, so that memory sees one read and
-// one write. A dropped element is 0 also where x is inf or NaN: select, not multiply. Nothing is
-// stored for the backward pass, which is the same function.
+// Dropout (Hinton et al. 2012, Srivastava et al. 2014) and the noise of its family, of count elements:
+//   y[i] = noise(x[i], word of i),   word(j) = philox4x32_10(counter = (j / 4, call), key = seed)[j % 4]
+// ops/dropout.h says what a word does and which elements share one. Blocks of elements are tasks.
+// Where every element has a word of its own, words stay in registers (`vectors`); else they go by way
+// of L1. Nothing is stored for the backward pass, which is the same function.
 #include "ops/dropout.h"
-#include "cpu/arithmetic/philox_words.h"
 #include "cpu/engines/for_dtype.h"
+#include "cpu/engines/noise.h"
 #include "cpu/kernels/kernels.h"
-#include "cpu/parallel.h"
-#include "cpu/simd/simd_half.h"
 
 namespace normdrop::NORMDROP_ISA {
 namespace {
 
-constexpr std::int64_t block_elements = 16384;
-
-// Calls body(begin, end) for blocks of elements. All boundaries but the ends lie `shift` elements
-// behind a multiple of the block size.
-template <class Body>
-NORMDROP_INLINE void for_each_block(std::int64_t count, std::int64_t shift, Body&& body) {
-  const std::int64_t blocks = (count + block_elements - 1) / block_elements;
-  const auto boundary = [&](std::int64_t block) {
-    const std::int64_t place = block * block_elements + shift;
-    return block == 0 ? 0 : (block == blocks || place > count ? count : place);
-  };
-  parallel_for(blocks, block_elements,
-               [&](std::int64_t block) { body(boundary(block), boundary(block + 1)); });
-}
-
-// Calls body(offset, count, words) for pieces of [begin, end); words[k] is that of offset + k. A last
-// pack of them may be read beyond the words that there are.
-template <class Body>
-NORMDROP_INLINE void for_each_piece(const DropoutDraw& draw, const PhiloxKeys& keys,
-                                    std::int64_t begin, std::int64_t end, Body&& body) {
-  alignas(64) std::uint32_t words[words_at_once + pack_size];
-  for (std::int64_t i = begin; i < end;) {
-    const std::uint64_t index = draw.first_index + static_cast<std::uint64_t>(i);
-    const std::int64_t skip = static_cast<std::int64_t>(index % 4);
-    const std::int64_t room = words_at_once - skip;
-    const std::int64_t count = end - i < room ? end - i : room;
-    philox_words(index - static_cast<std::uint64_t>(skip), keys, words);
-    body(i, count, words + skip);
-    i += count;
-  }
-}
-
-template <class T>
+template <class T, class Noise>
 struct Apply {
+  using Value = typename Noise::Value;
   const Dropout& a;
+  const Noise noise{a};
   const T* x = static_cast<const T*>(a.x);
   T* y = static_cast<T*>(a.y);
-  std::uint32_t last_kept = static_cast<std::uint32_t>(a.draw.threshold - 1);
-  wide<T> scale = static_cast<wide<T>>(a.scale);
   PhiloxKeys keys = philox_keys(a.draw.seed, a.draw.call);
 
   // Making words leaves memory idle for longer than the processor looks ahead.
@@ -67,93 +32,130 @@ struct Apply {
     }
   }
 
-  // Any elements: words by way of L1.
+  // Past the caches where that pays for all of y, from the first cache line of these elements on.
+  NORMDROP_LAMBDA_INLINE Writing writing(std::int64_t i, std::int64_t count) const {
+    if (a.x == a.y) return {};
+    const Writing how = writing_of<T>(y + i, count, 0, a.count);
+    return how.head < count ? how : Writing{};
+  }
+
+  // Any elements: values by way of L1.
   void pieces(std::int64_t begin, std::int64_t end) const {
-    for_each_piece(a.draw, keys, begin, end,
-                   [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
-                       NORMDROP_LAMBDA_INLINE {
+    DrawnValues<Noise> drawn(noise, keys);
+    for_each_segment(a.shape, a.draw.first_index, begin, end,
+                     [&](std::int64_t i, std::int64_t count, std::uint64_t word) {
+      elements(drawn, i, count, word);
+    }, [&](std::int64_t i, std::int64_t count, std::uint64_t word) {
+      std::int64_t one = 1;
+      with_line(noise.line(*drawn.from(word, &one)), x + i, y + i, count, writing(i, count));
+    });
+  }
+
+  void elements(DrawnValues<Noise>& drawn, std::int64_t begin, std::int64_t count,
+                std::uint64_t word) const {
+    // Rows may find values again, so that more of them are made at a time.
+    const std::int64_t most = a.shape.plain() ? words_at_once : count;
+    for (std::int64_t done = 0; done < count;) {
+      const std::int64_t i = begin + done;
+      std::int64_t some = count - done < most ? count - done : most;
+      const Value* values = drawn.from(word + static_cast<std::uint64_t>(done), &some);
+      if (some > words_at_once) some = words_at_once;
       prefetch<false>(i);
-      if constexpr (half_type<T>) {
-        half_piece(i, count, words);
-      } else {
-#pragma omp simd
-        for (std::int64_t k = 0; k < count; ++k) {
-          const T product = x[i + k] * scale;
-          y[i + k] = words[k] <= last_kept ? product : T(0);
-        }
-      }
-    });
+      with_values(noise, x + i, y + i, some, values, writing(i, some));
+      done += some;
+    }
   }
 
-  // The product is rounded to float32 and then to the type that is stored, as everywhere.
-  NORMDROP_LAMBDA_INLINE void half_piece(std::int64_t begin, std::int64_t count,
-                                         const std::uint32_t* words) const {
-    const u32 limit = last_kept - u32{};
-    const float_pack scales = splat_float(scale);
-    for_each_pack(count, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
-      float_pack kept = load_float(x + begin + k, extent) * scales;
-      NORMDROP_EACH_FLOAT_PART {
-        u32 word;
-        std::memcpy(&word, words + k + p * float_lanes, sizeof word);
-        kept.part[p] = word <= limit ? kept.part[p] : f32{};
-      }
-      store_float(y + begin + k, kept, extent);
-    });
+  // Where runs of one word are short: each element gets its value.
+  void short_runs(std::int64_t begin, std::int64_t end) const {
+    constexpr std::int64_t together = 512;
+    DrawnValues<Noise> drawn(noise, keys);
+    alignas(64) Value values[together + pack_size];
+    for (std::int64_t i = begin; i < end; i += together) {
+      const std::int64_t count = end - i < together ? end - i : together;
+      for_each_segment(a.shape, a.draw.first_index, i, i + count,
+                       [](std::int64_t, std::int64_t, std::uint64_t) {},
+                       [&](std::int64_t run, std::int64_t length, std::uint64_t word) {
+        std::int64_t one = 1;
+        const Value value = *drawn.from(word, &one);
+        for (std::int64_t k = 0; k < length; ++k) values[run - i + k] = value;
+      });
+      with_values(noise, x + i, y + i, count, values, writing(i, count));
+    }
   }
 
-  // Not float64; from an element on whose index is a multiple of 4: words stay in registers.
+  // Narrow elements with a word each, from one on whose index is a multiple of 4: words stay in
+  // registers.
   template <bool streaming>
   void vectors(std::int64_t begin, std::int64_t end) const {
-    const u32 limit = last_kept - u32{};
-    const f32 scales = scale - f32{};
+    const Noise own = noise;  // its numbers in registers: y may lie anywhere
     std::int64_t i = begin;
     for (; i + words_at_once <= end; i += words_at_once) {
       prefetch<streaming>(i);
-      philox_words(draw_index(i), keys, [&](int offset, u64 words) NORMDROP_LAMBDA_INLINE {
-        const f32 product = load_vector(x + i + offset) * scales;
-        const f32 kept = reinterpret_cast<u32>(words) <= limit ? product : f32{};
+      const std::uint64_t index = a.draw.first_index + static_cast<std::uint64_t>(i);
+      philox_words(index, keys, [&](int offset, u64 words) NORMDROP_LAMBDA_INLINE {
+        const f32 result = own(load_vector(x + i + offset), reinterpret_cast<u32>(words));
         if constexpr (streaming) {
-          stream_vector(y + i + offset, kept);
+          stream_vector(y + i + offset, result);
         } else {
-          store_vector(y + i + offset, kept);
+          store_vector(y + i + offset, result);
         }
       });
     }
     pieces(i, end);
   }
 
-  std::uint64_t draw_index(std::int64_t i) const {
-    return a.draw.first_index + static_cast<std::uint64_t>(i);
-  }
-};
-
-template <class T>
-void run(const Dropout& a) {
-  if (a.draw.threshold == 0) {
-    for_each_block(a.count, 0, [&](std::int64_t begin, std::int64_t end) {
-      std::memset(static_cast<T*>(a.y) + begin, 0,
-                  sizeof(T) * static_cast<std::size_t>(end - begin));
-    });
-    return;
-  }
-  const Apply<T> apply{a};
-  if constexpr (is_narrow<T>) {
-    // Blocks begin at a whole Philox block, and where the output is streamed, on a cache line.
+  // Blocks begin at a whole Philox block, and where the output is streamed, on a cache line.
+  void narrow_and_plain() const {
     const auto to_block = static_cast<std::int64_t>(-a.draw.first_index % 4);
-    const Writing how = writing_of<T>(a.y, a.count, 0, a.count);
+    const Writing how = writing_of<T>(y, a.count, 0, a.count);
     const bool streaming = how.streaming && a.x != a.y && how.head % 4 == to_block;
     const std::int64_t shift = streaming ? how.head : to_block;
     for_each_block(a.count, shift, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t from = begin > 0 ? begin : (shift < end ? shift : end);
-      apply.pieces(begin, from);
-      streaming ? apply.template vectors<true>(from, end)
-                : apply.template vectors<false>(from, end);
+      pieces(begin, from);
+      streaming ? vectors<true>(from, end) : vectors<false>(from, end);
     });
-  } else {
-    for_each_block(a.count, 0,
-                   [&](std::int64_t begin, std::int64_t end) { apply.pieces(begin, end); });
+  }
+
+  void all() const {
+    if constexpr (is_narrow<T> && Noise::takes_words) {
+      if (a.shape.plain()) return narrow_and_plain();
+    }
+    const bool is_short = a.shape.inner > 1 && a.shape.inner < short_run;
+    for_each_block(a.count, 0, [&](std::int64_t begin, std::int64_t end) {
+      is_short ? short_runs(begin, end) : pieces(begin, end);
+    });
+  }
+};
+
+template <class T>
+void fill_with_zeros(const Dropout& a) {
+  for_each_block(a.count, 0, [&](std::int64_t begin, std::int64_t end) {
+    std::memset(static_cast<T*>(a.y) + begin, 0, sizeof(T) * static_cast<std::size_t>(end - begin));
+  });
+}
+
+template <class T>
+void run(const Dropout& a) {
+  if (a.draw.threshold == 0) return fill_with_zeros<T>(a);
+  switch (a.kind) {
+    case DropoutKind::dropout:
+      return Apply<T, Dropping<wide<T>>>{a}.all();
+    case DropoutKind::alpha:
+      return Apply<T, AlphaDropping<wide<T>>>{a}.all();
+    case DropoutKind::uniform:
+      return Apply<T, UniformNoise<wide<T>>>{a}.all();
+    case DropoutKind::gaussian:
+      return Apply<T, GaussianNoise<wide<T>>>{a}.all();
   }
 }
+
+// The words themselves.
+struct Words {
+  using Value = std::uint32_t;
+  static constexpr bool takes_words = true;
+};
 
 }  // namespace
 
@@ -163,13 +165,22 @@ void dropout(const Dropout& a) {
 
 void dropout_keep(const DropoutKeep& a) {
   const PhiloxKeys keys = philox_keys(a.draw.seed, a.draw.call);
+  const Words words;
   for_each_block(a.count, 0, [&](std::int64_t begin, std::int64_t end) {
-    for_each_piece(a.draw, keys, begin, end,
-                   [&](std::int64_t i, std::int64_t count, const std::uint32_t* words)
-                       NORMDROP_LAMBDA_INLINE {
-      for (std::int64_t k = 0; k < count; ++k) {
-        a.keep[i + k] = words[k] < a.draw.threshold ? 1 : 0;
+    DrawnValues<Words> drawn(words, keys);
+    for_each_segment(a.shape, a.draw.first_index, begin, end,
+                     [&](std::int64_t i, std::int64_t count, std::uint64_t word) {
+      for (std::int64_t done = 0, some; done < count; done += some) {
+        some = count - done;
+        const std::uint32_t* of = drawn.from(word + static_cast<std::uint64_t>(done), &some);
+        for (std::int64_t k = 0; k < some; ++k) {
+          a.keep[i + done + k] = of[k] < a.draw.threshold ? 1 : 0;
+        }
       }
+    }, [&](std::int64_t i, std::int64_t count, std::uint64_t word) {
+      std::int64_t one = 1;
+      std::memset(a.keep + i, *drawn.from(word, &one) < a.draw.threshold ? 1 : 0,
+                  static_cast<std::size_t>(count));
     });
   });
 }

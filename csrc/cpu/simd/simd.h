@@ -241,6 +241,47 @@ NORMDROP_INLINE double sum_of_lanes(pack value) {
 #endif
 }
 
+// sum_of_lanes of each of eight packs, to the bit: halves of two packs are added at a time.
+NORMDROP_INLINE void sums_of_lanes(const pack* values, double* sums) {
+#if defined(__AVX512F__)
+  __m512d eight[8];
+  for (int k = 0; k < 8; ++k) eight[k] = values[k].part[0] + values[k].part[1];
+  __m512d four[4];
+  for (int k = 0; k < 4; ++k) {
+    const __m512d a = eight[2 * k];
+    const __m512d b = eight[2 * k + 1];
+    four[k] = _mm512_shuffle_f64x2(a, b, 0x44) + _mm512_shuffle_f64x2(a, b, 0xEE);
+  }
+  __m512d two[2];
+  for (int k = 0; k < 2; ++k) {
+    const __m512d a = four[2 * k];
+    const __m512d b = four[2 * k + 1];
+    two[k] = _mm512_shuffle_f64x2(a, b, 0x88) + _mm512_shuffle_f64x2(a, b, 0xDD);
+  }
+  const __m512d one = _mm512_unpacklo_pd(two[0], two[1]) + _mm512_unpackhi_pd(two[0], two[1]);
+  const __m512i in_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  _mm512_storeu_pd(sums, _mm512_permutexvar_pd(in_order, one));
+#elif defined(__AVX2__)
+  for (int half = 0; half < 8; half += 4) {
+    __m256d four[4];
+    for (int k = 0; k < 4; ++k) {
+      const pack& v = values[half + k];
+      four[k] = (v.part[0] + v.part[2]) + (v.part[1] + v.part[3]);
+    }
+    __m256d two[2];
+    for (int k = 0; k < 2; ++k) {
+      const __m256d a = four[2 * k];
+      const __m256d b = four[2 * k + 1];
+      two[k] = _mm256_permute2f128_pd(a, b, 0x20) + _mm256_permute2f128_pd(a, b, 0x31);
+    }
+    const __m256d one = _mm256_unpacklo_pd(two[0], two[1]) + _mm256_unpackhi_pd(two[0], two[1]);
+    _mm256_storeu_pd(sums + half, _mm256_permute4x64_pd(one, 0xD8));
+  }
+#else
+  for (int k = 0; k < 8; ++k) sums[k] = sum_of_lanes(values[k]);
+#endif
+}
+
 // Calls body(index, count) for each pack of a run: count is 16, and less only for the last.
 // `body` is instantiated for both cases, so that full packs carry no masks.
 struct full_pack {
@@ -291,6 +332,41 @@ struct short_length {
 template <class Body>
 NORMDROP_INLINE void for_each_pack(any_length run, Body&& body) {
   for_each_pack(run.length, body);
+}
+
+// Calls body(i, extent, odd) for each pack, with odd.is a constant that tells every other one.
+template <bool value>
+struct truth {
+  static constexpr bool is = value;
+};
+
+template <class Body>
+NORMDROP_INLINE void for_each_pair_of_packs(any_length run, Body&& body) {
+  const std::int64_t length = run.length;
+  std::int64_t i = 0;
+  for (; i + 2 * pack_size <= length; i += 2 * pack_size) {
+    body(i, full_pack{}, truth<false>{});
+    body(i + pack_size, full_pack{}, truth<true>{});
+  }
+  if (i + pack_size <= length) {
+    body(i, full_pack{}, truth<false>{});
+    i += pack_size;
+    if (i < length) body(i, last_pack{static_cast<int>(length - i)}, truth<true>{});
+  } else if (i < length) {
+    body(i, last_pack{static_cast<int>(length - i)}, truth<false>{});
+  }
+}
+
+template <int full_packs, bool has_rest, class Body>
+NORMDROP_INLINE void for_each_pair_of_packs(short_length<full_packs, has_rest> run, Body&& body) {
+  constexpr int rest = full_packs * pack_size;
+  if constexpr (full_packs > 0) body(0, full_pack{}, truth<false>{});
+  if constexpr (full_packs > 1) body(pack_size, full_pack{}, truth<true>{});
+  if constexpr (full_packs > 2) body(2 * pack_size, full_pack{}, truth<false>{});
+  if constexpr (full_packs > 3) body(3 * pack_size, full_pack{}, truth<true>{});
+  if constexpr (has_rest) {
+    body(rest, last_pack{static_cast<int>(run.length) - rest}, truth<full_packs % 2 == 1>{});
+  }
 }
 
 template <int full_packs, bool has_rest, class Body>

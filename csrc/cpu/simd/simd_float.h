@@ -64,6 +64,22 @@ NORMDROP_INLINE float_pack multiply_subtract(float_pack a, float_pack b, float_p
   return c;
 }
 
+// Whether a lane of `a` is above that of `b`; NaN is not.
+NORMDROP_INLINE bool any_above(float_pack a, float_pack b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a.part[0], b.part[0], _CMP_GT_OQ) != 0;
+#elif defined(__AVX2__)
+  const u32 found = (u32)(a.part[0] > b.part[0]) | (u32)(a.part[1] > b.part[1]);
+  return _mm256_movemask_ps((__m256)found) != 0;
+#else
+  u32 found{};
+  NORMDROP_EACH_FLOAT_PART found |= (u32)(a.part[p] > b.part[p]);
+  std::uint32_t all = 0;
+  for (int lane = 0; lane < float_lanes; ++lane) all |= found[lane];
+  return all != 0;
+#endif
+}
+
 NORMDROP_INLINE float_pack load_float(const float* source) {
   float_pack result;
   NORMDROP_EACH_FLOAT_PART {

@@ -1,25 +1,29 @@
-"""The worst error of a result on the case's own data, against a wider reference.
+"""The worst error of a result on the case's own data, against `normdrop.reference`.
 
 Forward results are counted in units of the last place of the output's dtype, at the scale
-``max(|y|, |weight * normalised|, |bias|, smallest normal)``: near-cancellation of the product
-and the bias is no fault of the kernel. A gradient is condition-scaled: its error over
-``u * S``, where u is the unit roundoff and S the sum of the magnitudes of its terms. float32 is
-judged in float64, float64 in long double, on some whole rows or channels of the case.
+``max(|y|, |y - bias|, |bias|, smallest normal)``: near-cancellation of the product and the bias is
+no fault of the kernel. A gradient is condition-scaled: its error over ``u * S``, where u is the
+unit roundoff and S the sum of the magnitudes of its terms. float64 is judged in long double, all
+else in float64, on some whole rows, channels or samples of the case.
 """
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from normdrop.benchmark.cases import DROP_PROBABILITY, EPS, Case
-from normdrop.benchmark.data import Array, CaseData, given
+from normdrop import reference
+from normdrop.benchmark.cases import Case
+from normdrop.benchmark.data import Array, CaseData
+from normdrop.benchmark.operations import DROP_PROBABILITY, Operation, operation_of
+from normdrop.benchmark.operations.formulas import gradient_magnitude, sign_of_deviation
 
 # Enough to meet every lane and every thread's share; more would cost seconds per case.
 JUDGED_ELEMENTS = 1_500_000
-_JUDGED_COLUMNS = 32
 _BLOCK_ELEMENTS = 2_000_000
 _SIGMAS = 6.0
 
@@ -41,29 +45,32 @@ def worst_error(
     Returns
     -------
     float or None
-        None where this machine has no type wide enough to judge float64.
+        None where this machine has no type wide enough to judge float64, and for operations that
+        are not judged.
     """
-    wide = _wider_type(case)
-    if wide is None:
+    operation, wide = operation_of(case), _wider_type(case)
+    if wide is None or operation.judged_by is None:
         return None
-    expected = 3 if case.direction == "backward" and case.op != "dropout" else 1
-    if len(outputs) != expected or outputs[0].shape != case.memory_shape:
-        return float("inf")
     if any(output.dtype != data.x.dtype for output in outputs):
         return float("inf")
+    if len(outputs) < 1 or outputs[0].shape != case.memory_shape:
+        return float("inf")
     with np.errstate(all="ignore"):
-        if case.op == "dropout":
+        if operation.judged_by == "mask":
             return _dropout_error(case, data, outputs[0], keep)
-        if case.direction == "backward":
-            return _gradient_error(case, data, outputs, wide)
-        return _forward_error(case, data, outputs[0], wide)
+        return _Judgement(operation, case, data, outputs, wide).worst()
 
 
 def _wider_type(case: Case) -> Any:
-    if case.dtype == "float32":
+    if case.dtype != "float64":
         return np.float64
     precise_enough = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps / 1000
     return np.longdouble if precise_enough else None
+
+
+def _limits_of(dtype: np.dtype[Any]) -> Any:
+    finfo: Any = ml_dtypes.finfo  # NumPy's own does not know bfloat16
+    return finfo(dtype)
 
 
 def _worst(units: Array) -> float:
@@ -74,114 +81,148 @@ def _worst(units: Array) -> float:
 
 def unit_in_last_place(scale: Array, dtype: np.dtype[Any]) -> Array:
     """Spacing of ``dtype`` at these magnitudes, rounded down to a power of two first."""
-    info: Any = np.finfo(dtype)
-    _, exponent = np.frexp(np.maximum(np.abs(scale), info.smallest_normal))
+    info = _limits_of(dtype)
+    _, exponent = np.frexp(np.maximum(np.abs(scale), float(info.smallest_normal)))
     units: Array = np.ldexp(np.ones_like(scale), exponent - 1 - info.nmant)
     return units
 
 
-def _views(case: Case, array: Array) -> Array:
-    """View the array as (groups, values): one row per set of values with common statistics."""
-    if case.layout == "rows":
-        return array.reshape(-1, case.shape[-1])
-    return np.moveaxis(array, case.channel_axis, 0)
+@dataclass(frozen=True)
+class _Part:
+    """Some whole sets of a case as a case of their own, in the wide type."""
+
+    case: Case
+    data: CaseData
+    chosen: Array
+    elements: Any  # the index of the part in arrays as large as x
+    parameters: Any  # and in weight, bias and their gradients
+
+    def of(self, array: Array) -> Array:
+        """Return this part of an output."""
+        part: Array = array[self.elements if array.ndim > 1 else self.parameters]
+        return part.astype(self.data.x.dtype)
 
 
-def _choose(case: Case) -> Array:
-    """Choose the first, the last and some groups between, as many as the budget allows."""
-    elements = prod(case.shape)
-    groups = elements // case.shape[-1] if case.layout == "rows" else case.shape[1]
-    count = int(np.clip(JUDGED_ELEMENTS * groups // elements, min(2, groups), groups))
-    return np.unique(np.linspace(0, groups - 1, count).astype(np.int64))
+@dataclass(frozen=True)
+class _Judgement:
+    operation: Operation
+    case: Case
+    data: CaseData
+    outputs: tuple[Array, ...]
+    wide: Any
 
+    def worst(self) -> float:
+        """Judge what is as large as x on some sets, and gradients of parameters on all."""
+        part = self._part(self._choose())
+        exact = self._exact(part)
+        if len(exact) != len(self.outputs):
+            return float("inf")
+        if self.case.direction != "backward":
+            return self._units_of_forward(part, exact[0])
+        worst = _worst(
+            np.abs(part.of(self._like_x(self.outputs[0])) - exact[0])
+            / (self._roundoff * self._magnitude(part, exact[0]))
+        )
+        return max(worst, *self._parameter_errors())
 
-def _take(case: Case, array: Array, chosen: Array, wide: Any) -> Array:
-    """Chosen groups in the wide type, shape (groups, values)."""
-    return _views(case, array)[chosen].reshape(len(chosen), -1).astype(wide)
+    @property
+    def _roundoff(self) -> float:
+        return float(_limits_of(self.data.x.dtype).eps) / 2
 
+    @property
+    def _axis(self) -> int:
+        """The axis along which sets are chosen; rows of any rank are those of a matrix."""
+        return self.case.channel_axis if self.operation.judged_by == "channels" else 0
 
-def _parameters(case: Case, data: CaseData, chosen: Array, wide: Any) -> tuple[Array, Array]:
-    """Weight and bias, shaped to broadcast against (groups, values)."""
-    weight, bias = given(data.weight).astype(wide), given(data.bias).astype(wide)
-    if case.layout == "rows":
-        return weight[None, :], bias[None, :]
-    return weight[chosen, None], bias[chosen, None]
+    def _like_x(self, array: Array) -> Array:
+        if self.operation.judged_by == "rows" and array.ndim > 1:
+            return array.reshape(-1, array.shape[-1])
+        return array
 
+    def _choose(self) -> Array:
+        """Choose the first, the last and some sets between, as many as the budget allows."""
+        x = self._like_x(self.data.x)
+        sets = x.shape[self._axis]
+        count = int(np.clip(JUDGED_ELEMENTS * sets // x.size, min(2, sets), sets))
+        return np.unique(np.linspace(0, sets - 1, count).astype(np.int64))
 
-def _statistics(x: Array, wide: Any) -> tuple[Array, Array]:
-    mean = x.mean(axis=1, keepdims=True)
-    var = np.square(x - mean).mean(axis=1, keepdims=True)
-    return mean, 1 / np.sqrt(var + wide(EPS))
+    def _part(self, chosen: Array) -> _Part:
+        x = self._like_x(self.data.x)
+        elements: list[Any] = [slice(None)] * x.ndim
+        elements[self._axis] = chosen
+        own = self.operation.judged_by in ("channels", "units")
+        parameters = chosen if own else slice(None)
+        arrays = {
+            name: self._like_x(array)[tuple(elements) if array.ndim > 1 else parameters]
+            for name, array in vars(self.data).items()
+        }
+        data = CaseData(**{name: array.astype(self.wide) for name, array in arrays.items()})
+        shape = data.x.shape
+        if self.case.layout == "nhwc":
+            shape = (shape[0], shape[-1], *shape[1:-1])
+        return _Part(replace(self.case, shape=shape), data, chosen, tuple(elements), parameters)
 
+    def _exact(self, part: _Part) -> tuple[Array, ...]:
+        call = self.operation.ours(reference, part.case, part.data)
+        result = call.function(*call.arguments)
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple(array for array in results if isinstance(array, np.ndarray))
 
-def _forward_error(case: Case, data: CaseData, y: Array, wide: Any) -> float:
-    chosen = _choose(case)
-    x = _take(case, data.x, chosen, wide)
-    weight, bias = _parameters(case, data, chosen, wide)
-    if case.direction == "inference":
-        mean = given(data.running_mean).astype(wide)[chosen, None]
-        inv_std = 1 / np.sqrt(given(data.running_var).astype(wide)[chosen, None] + wide(EPS))
-    else:
-        mean, inv_std = _statistics(x, wide)
-    product = (x - mean) * inv_std * weight
-    exact = product + bias
-    scale = np.maximum(np.maximum(np.abs(exact), np.abs(product)), np.abs(bias))
-    error = np.abs(_take(case, y, chosen, wide) - exact)
-    return _worst(error / unit_in_last_place(scale, y.dtype))
+    def _units_of_forward(self, part: _Part, exact: Array) -> float:
+        y = part.of(self._like_x(self.outputs[0]))
+        scale = np.abs(exact)
+        if hasattr(part.data, "bias"):
+            shape = [1] * exact.ndim
+            shape[-1 if self.case.layout == "rows" else part.case.channel_axis] = -1
+            bias = part.data.bias.reshape(shape)
+            scale = np.maximum(np.maximum(scale, np.abs(exact - bias)), np.abs(bias))
+        return _worst(np.abs(y - exact) / unit_in_last_place(scale, self.data.x.dtype))
 
+    def _magnitude(self, part: _Part, exact: Array) -> Array:
+        geometry = self.operation.geometry
+        if geometry is None:
+            return np.abs(exact)
+        magnitude: Array = gradient_magnitude(part.data, geometry(part.case))
+        return magnitude
 
-def _gradient_error(case: Case, data: CaseData, outputs: tuple[Array, ...], wide: Any) -> float:
-    chosen = _choose(case)
-    x = _take(case, data.x, chosen, wide)
-    grad_output = _take(case, given(data.grad_output), chosen, wide)
-    weight, _ = _parameters(case, data, chosen, wide)
-    mean, inv_std = _statistics(x, wide)
-    normalised = (x - mean) * inv_std
-    grad = grad_output * weight
-    product = grad * normalised
-    exact = inv_std * (
-        grad - grad.mean(axis=1, keepdims=True) - normalised * product.mean(axis=1, keepdims=True)
-    )
-    scale = inv_std * (
-        np.abs(grad)
-        + np.abs(grad).mean(axis=1, keepdims=True)
-        + np.abs(normalised) * np.abs(product).mean(axis=1, keepdims=True)
-    )
-    roundoff = float(np.finfo(data.x.dtype).eps) / 2
-    worst = _worst(np.abs(_take(case, outputs[0], chosen, wide) - exact) / (roundoff * scale))
-    if case.layout == "rows":
-        sums, columns = _column_sums(case, data, wide)
-    else:
-        terms = (grad_output * normalised, grad_output)
-        sums = [(term.sum(axis=1), np.abs(term).sum(axis=1)) for term in terms]
-        columns = chosen
-    for (exact_sum, magnitude), computed in zip(sums, outputs[1:], strict=True):
-        error = np.abs(computed.astype(wide)[columns] - exact_sum)
-        worst = max(worst, _worst(error / (roundoff * magnitude)))
-    return worst
+    def _parameter_errors(self) -> Iterator[float]:
+        """Compare gradients of parameters; their sums run over the sets that are not theirs."""
+        parts = [self._part(self._choose())]
+        if self.operation.judged_by in ("rows", "samples"):
+            parts = list(self._all_parts())
+        sums = [self._exact(part)[1:] for part in parts]
+        magnitudes = [self._exact_of_magnitudes(part)[1:] for part in parts]
+        for index, computed in enumerate(self.outputs[1:]):
+            exact = sum(part[index] for part in sums)
+            magnitude = np.abs(sum(part[index] for part in magnitudes))
+            if computed.shape != (self.case.parameters,):
+                yield float("inf")
+                continue
+            error = np.abs(parts[0].of(computed) - exact)
+            yield _worst(error / np.maximum(self._roundoff * magnitude, np.finfo(float).tiny))
 
+    def _all_parts(self) -> Iterator[_Part]:
+        x = self._like_x(self.data.x)
+        step = max(1, _BLOCK_ELEMENTS * len(x) // x.size)
+        for start in range(0, len(x), step):
+            yield self._part(np.arange(start, min(len(x), start + step)))
 
-def _column_sums(case: Case, data: CaseData, wide: Any) -> tuple[list[tuple[Array, Array]], Array]:
-    """Exact gradients of weight and bias of a row norm, with their magnitudes, in some columns."""
-    length = case.shape[-1]
-    count = min(_JUDGED_COLUMNS, length)
-    columns = np.unique(np.linspace(0, length - 1, count).astype(np.int64))
-    x, grad_output = (a.reshape(-1, length) for a in (data.x, given(data.grad_output)))
-    sums = np.zeros((4, len(columns)), dtype=wide)
-    step = max(1, _BLOCK_ELEMENTS // length)
-    for start in range(0, len(x), step):
-        block = x[start : start + step].astype(wide)
-        mean, inv_std = _statistics(block, wide)
-        normalised = (block[:, columns] - mean) * inv_std
-        grad = grad_output[start : start + step, columns].astype(wide)
-        terms = (grad * normalised, np.abs(grad * normalised), grad, np.abs(grad))
-        sums += np.stack([term.sum(axis=0) for term in terms])
-    return [(sums[0], sums[1]), (sums[2], sums[3])], columns
+    def _exact_of_magnitudes(self, part: _Part) -> tuple[Array, ...]:
+        """Return the sums of magnitudes: each term with a grad_output of its own sign."""
+        magnitude = np.abs(part.data.grad_output)
+        geometry = self.operation.geometry
+        sign = np.sign(part.data.x)
+        if geometry is not None:
+            sign = sign_of_deviation(part.data.x, geometry(part.case))
+        signed = CaseData(**{**vars(part.data), "grad_output": magnitude * sign})
+        plain = CaseData(**{**vars(part.data), "grad_output": magnitude})
+        first, second = (self._exact(replace(part, data=data)) for data in (signed, plain))
+        return (*first[:2], *second[2:])
 
 
 def _dropout_error(case: Case, data: CaseData, y: Array, keep: Array | None) -> float:
     """Kept elements against the exact product; the mask against its probability or itself."""
-    source = data.x if case.direction == "forward" else given(data.grad_output)
+    source = data.x if case.direction == "forward" else data.grad_output
     half = JUDGED_ELEMENTS // 2
     worst = 0.0
     for part in (slice(0, half), slice(max(half, y.size - half), None)):
@@ -192,8 +233,8 @@ def _dropout_error(case: Case, data: CaseData, y: Array, keep: Array | None) -> 
         if not _plausible(int(kept.sum()), kept.size):
             return float("inf")
         exact = values[kept].astype(np.float64) / (1 - DROP_PROBABILITY)
-        error = np.abs(result[kept] - exact) / unit_in_last_place(exact, y.dtype)
-        worst = max(worst, _worst(error))
+        error = np.abs(result[kept].astype(np.float64) - exact)
+        worst = max(worst, _worst(error / unit_in_last_place(exact, y.dtype)))
     return worst
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from normdrop.benchmark import machine
 from normdrop.benchmark.cases import NORMS_AT_INFERENCE_ONLY, Case
+from normdrop.benchmark.operations import operation_of
 from normdrop.benchmark.peers import OURS
-from normdrop.benchmark.results import VARIANTS, Cell, Report, Row, compare_cells
+from normdrop.benchmark.results import VARIANTS, Cell, Report, Row, compare_cells, copy_speeds
 from normdrop.benchmark.session import WorkerFailure, Workers
 from normdrop.benchmark.timing import Samples, summarise
 
@@ -40,12 +41,15 @@ class Settings:
         Aimed at per library and case; a round takes at least one sample, however long.
     longest_seconds : float or None
         Begin no further case after so many seconds.
+    fresh_only : bool
+        Times of fresh outputs alone: no other variants, no copies, no errors.
     """
 
     threads: int
     rounds: int = 9
     seconds: float = 1.0
     longest_seconds: float | None = None
+    fresh_only: bool = False
 
 
 class CaseRun:
@@ -74,15 +78,26 @@ class CaseRun:
     def _prepare(self) -> None:
         for name in list(self.workers.running):
             if name != OURS and name not in self.case.peers:
-                self.missing[name] = NORMS_AT_INFERENCE_ONLY
+                self.missing[name] = self._why_unknown(name)
                 continue
-            answer = self._ask(name, "prepare", case=self.case.name)
+            answer = self._ask(
+                name, "prepare", case=asdict(self.case), judge=not self.settings.fresh_only
+            )
             if answer is not None:
                 self.prepared[name] = answer
 
+    def _why_unknown(self, name: str) -> str:
+        if name == "onnxruntime" and operation_of(self.case).onnx:
+            return NORMS_AT_INFERENCE_ONLY
+        return f"no {self.case.op} of it is known"
+
     def _turns(self) -> list[tuple[str, str]]:
         """(library, variant) in the order of an even round."""
-        ours = [*VARIANTS, *(_COPIES if self.case.measures_bandwidth else ())]
+        known = self.prepared[OURS]["seconds"]
+        ours = [variant for variant in VARIANTS if variant in known]
+        ours += _COPIES if self.case.measures_bandwidth else ()
+        if self.settings.fresh_only:
+            ours = ["fresh"]
         peers = [(name, "fresh") for name in self.prepared if name != OURS]
         return [*((OURS, variant) for variant in ours), *peers]
 
@@ -127,23 +142,13 @@ class CaseRun:
             for (name, variant), rounds in seconds.items()
             if name not in self.missing
         }
-        copies = {
-            copy.removeprefix("copy_"): 2e-9 * case.array_bytes / summaries[OURS, copy].median
-            for copy in _COPIES
-            if (OURS, copy) in summaries
-        }
-        return Row(
-            case=case.name,
-            op=case.op,
-            direction=case.direction,
-            shape=case.shape,
-            layout=case.layout,
-            dtype=case.dtype,
-            bytes_moved=movement.bytes_moved,
-            bytes_reason=movement.reason,
-            variants={variant: summaries[OURS, variant] for variant in VARIANTS},
+        ours = {variant: times for (name, variant), times in summaries.items() if name == OURS}
+        return Row.of_case(
+            case,
+            movement,
+            variants={variant: ours[variant] for variant in VARIANTS if variant in ours},
             error_units=self._error_units(OURS),
-            copy_gb_per_s=copies,
+            copy_gb_per_s=copy_speeds(case, {copy: ours[copy] for copy in _COPIES if copy in ours}),
             peers={name: self._cell(name, summaries) for name in against},
         )
 

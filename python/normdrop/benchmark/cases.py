@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from normdrop.benchmark.machine import Caches
+from normdrop.benchmark.operations import OPERATIONS, operation_of
 
 PEER_NAMES = ("numpy", "torch", "torch_compile", "jax", "onnxruntime")
-EPS = 1e-5
-DROP_PROBABILITY = 0.1
-CACHE_LINE_BYTES = 64
 
 # Below this size a call is all overhead, and a share of the copy bandwidth says nothing.
 SMALLEST_BANDWIDTH_BYTES = 64 * 1024
 _ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 # An onnxruntime session computes what a model needs at inference: no training form, no gradient.
-_ONNX_WORK = {("layer_norm", "forward"), ("batch_norm", "inference")}
 NORMS_AT_INFERENCE_ONLY = "computes norms at inference only"
 
 
@@ -37,13 +35,14 @@ class Case:
     Attributes
     ----------
     op : str
-        ``layer_norm``, ``batch_norm`` or ``dropout``.
+        One of `normdrop.benchmark.operations.OPERATIONS`.
     direction : str
         ``forward`` (of batch norm: the training form), ``backward`` or ``inference``.
     shape : tuple of int
-        Logical shape; (N, C, H, W) for both image layouts.
+        Logical shape; (N, C, ...) for channels first and last.
     layout : str
-        ``rows`` (the last axis is normalised), ``nchw``, ``nhwc``, ``nc`` or ``flat``.
+        ``rows`` (the last axis is normalised), ``nchw`` and ``nhwc`` (of any rank from 3 on),
+        ``nc``, ``units`` (the first axis is kept) or ``flat``.
     dtype : str
         ``float32`` or ``float64``; on a GPU also ``bfloat16`` or ``float16``.
     quick : bool
@@ -68,6 +67,11 @@ class Case:
         dtype = "" if self.dtype == "float32" else f"-{self.dtype}"
         return f"{self.op}-{self.direction}{layout}-{sizes}{dtype}"
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Case:
+        """Invert `dataclasses.asdict`, also after a way through JSON."""
+        return cls(**{**fields, "shape": tuple(fields["shape"])})
+
     @property
     def memory_shape(self) -> tuple[int, ...]:
         """Shape of the C-contiguous array that holds the data."""
@@ -78,15 +82,13 @@ class Case:
 
     @property
     def channel_axis(self) -> int:
-        """Axis of the channels in ``memory_shape`` (batch norm)."""
+        """Axis of the channels in ``memory_shape``."""
         return -1 if self.layout == "nhwc" else 1
 
     @property
     def parameters(self) -> int:
-        """Length of weight and bias; 0 for dropout."""
-        if self.op == "dropout":
-            return 0
-        return self.shape[-1] if self.layout == "rows" else self.shape[1]
+        """Length of weight and bias; 0 where there are none."""
+        return operation_of(self).parameters(self)
 
     @property
     def itemsize(self) -> int:
@@ -106,41 +108,36 @@ class Case:
     @property
     def peers(self) -> tuple[str, ...]:
         """The peers that can do this work at all."""
-        if (self.op, self.direction) in _ONNX_WORK:
-            return PEER_NAMES
-        return tuple(name for name in PEER_NAMES if name != "onnxruntime")
+        operation = operation_of(self)
+        others = {"torch_compile": "torch" in operation.peers}
+        others["onnxruntime"] = self.direction in operation.onnx
+        return tuple(name for name in PEER_NAMES if others.get(name, name in operation.peers))
 
     def movement(self, caches: Caches, threads: int) -> Movement:
         """Count the fewest bytes this call must move on these caches with so many threads."""
-        inputs = 2 if self.direction == "backward" else 1
-        names = "x and grad_output" if inputs == 2 else "x"
-        parameter_bytes = 2 * self.parameters * self.itemsize
-        once = (inputs + 1) * self.array_bytes + parameter_bytes
-        if self.op == "dropout":
-            source = "grad_output" if inputs == 2 else "x"
-            return Movement(2 * self.array_bytes, f"{source} read, result written; no mask stored")
+        operation = operation_of(self)
+        read, written = operation.traffic[self.direction]
+        names = " and ".join(read)
+        once = (len(read) + len(written)) * self.array_bytes + self._parameter_bytes
+        if operation.reduced is None:
+            mask = "; no mask stored" if written == ("result",) else ""
+            return Movement(once, f"{names} read, {' and '.join(written)} written{mask}")
         if self.direction == "inference":
             return Movement(once, "x read, y written; the statistics are given")
-        unit, unit_name = self._reduction_unit()
-        size = f"{unit_name} ({inputs * unit / 1024:g} KiB)"
-        if caches.holds(inputs * unit, threads):
-            level = "a core's own cache" if inputs * unit <= caches.per_core else "the last level"
+        values, unit_name = operation.reduced(self)
+        unit = len(read) * values * self.itemsize
+        size = f"{unit_name} ({unit / 1024:g} KiB)"
+        if caches.holds(unit, threads):
+            level = "a core's own cache" if unit <= caches.per_core else "the last level"
             return Movement(once, f"{names} read once: {size} stays in {level}")
         return Movement(
-            once + inputs * self.array_bytes,
+            once + len(read) * self.array_bytes,
             f"{names} read twice: {size} leaves the cache between the two passes",
         )
 
-    def _reduction_unit(self) -> tuple[int, str]:
-        """Bytes of the least part of x that must be seen whole before its results are known."""
-        if self.layout == "rows":
-            return self.shape[-1] * self.itemsize, "a row"
-        values_per_channel = prod(self.shape) // self.shape[1]
-        if self.layout == "nchw":
-            return values_per_channel * self.itemsize, "a channel"
-        # Channels lie side by side: a cache line brings several, none of them alone.
-        line = min(CACHE_LINE_BYTES, self.shape[1] * self.itemsize)
-        return values_per_channel * line, "a cache line's width of channels"
+    @property
+    def _parameter_bytes(self) -> int:
+        return 2 * self.parameters * self.itemsize
 
 
 def _dropout_cases() -> list[Case]:
@@ -192,7 +189,37 @@ def _batch_norm_cases() -> list[Case]:
     return cases
 
 
-CASES: tuple[Case, ...] = (*_dropout_cases(), *_layer_norm_cases(), *_batch_norm_cases())
+def _other_cases() -> list[Case]:
+    """One shape for each of the other operations, forward and backward."""
+    image, rows = (32, 64, 56, 56), (4096, 1024)
+    shapes = (
+        ("rms_norm", rows, "rows"),
+        ("dropout_add_layer_norm", rows, "rows"),
+        ("dropout_add_rms_norm", rows, "rows"),
+        ("group_norm", image, "nchw"),
+        ("group_norm", image, "nhwc"),
+        ("instance_norm", image, "nchw"),
+        ("weight_norm", (4096, 4096), "units"),
+        ("prelu", image, "nchw"),
+        ("alpha_dropout", (4_194_304,), "flat"),
+        ("gaussian_dropout", (4_194_304,), "flat"),
+        ("uniform_dropout", (4_194_304,), "flat"),
+        ("spatial_dropout", image, "nchw"),
+        ("drop_path", image, "nchw"),
+    )
+    return [
+        Case(op, direction, shape, layout)
+        for op, shape, layout in shapes
+        for direction in ("forward", "backward")
+    ]
+
+
+CASES: tuple[Case, ...] = (
+    *_dropout_cases(),
+    *_layer_norm_cases(),
+    *_batch_norm_cases(),
+    *_other_cases(),
+)
 OPS: tuple[str, ...] = tuple(dict.fromkeys(case.op for case in CASES))
 
 
@@ -202,6 +229,12 @@ def find_case(name: str) -> Case:
         if case.name == name:
             return case
     raise KeyError(name)
+
+
+def _fits(case: Case, word: str) -> bool:
+    """Tell whether a word is part of the name; one that begins with an operation means it alone."""
+    op = word.partition("-")[0]
+    return word in case.name and (op not in OPERATIONS or op == case.op)
 
 
 def select_cases(
@@ -224,11 +257,11 @@ def select_cases(
     """
     cases = list(cases)
     for word in wanted:
-        if not any(word in case.name for case in cases):
+        if not any(_fits(case, word) for case in cases):
             raise ValueError(
                 f"bench: no case fits {word!r}; operations are {', '.join(OPS)}, "
                 f"case names look like {cases[0].name}"
             )
-    chosen = [case for case in cases if not wanted or any(word in case.name for word in wanted)]
+    chosen = [case for case in cases if not wanted or any(_fits(case, word) for word in wanted)]
     short = [case for case in chosen if case.quick]
     return short if quick and short else chosen

@@ -3,63 +3,53 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from normdrop.benchmark.cases import Case
+from normdrop.benchmark.operations import operation_of
 
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class CaseData:
-    """Inputs of one case, C-contiguous in ``case.memory_shape``.
+class CaseData(SimpleNamespace):
+    """Inputs of one case by name: ``x``, and those that the operation's record lists.
 
-    ``weight``, ``bias`` and the running statistics are None for dropout, ``grad_output``
-    outside of backward cases.
+    They are C-contiguous; arrays as large as x have ``case.memory_shape``.
     """
 
     x: Array
-    weight: Array | None
-    bias: Array | None
-    grad_output: Array | None
-    running_mean: Array | None
-    running_var: Array | None
 
 
-def given(array: Array | None) -> Array:
-    """Return an array that this kind of case always has."""
-    assert array is not None
-    return array
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Return a dtype by its name; NumPy itself does not know bfloat16."""
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
 def make_data(case: Case) -> CaseData:
     """Draw the inputs of a case.
 
-    Values are normal with mean 0.5 and standard deviation 1.5, like activations; the
-    weight is near 1, the bias near 0. Adversarial values belong to the tests, not here.
+    Values of x are normal with mean 0.5 and standard deviation 1.5, like activations; the others
+    have what the record says. Adversarial values belong to the tests, not here.
     """
     generator = np.random.default_rng(zlib.crc32(case.name.encode()))
-    dtype = np.dtype(case.dtype)
+    dtype = numpy_dtype(case.dtype)
+    drawn = np.float64 if case.dtype == "float64" else np.float32
 
     def normal(shape: tuple[int, ...], mean: float, std: float) -> Array:
-        values: Array = generator.standard_normal(shape, dtype=dtype.type)
-        values *= dtype.type(std)
-        values += dtype.type(mean)
-        return values
+        values: Array = generator.standard_normal(shape, dtype=drawn)
+        values *= drawn(std)
+        values += drawn(mean)
+        return values.astype(dtype, copy=False)
 
-    x = normal(case.memory_shape, 0.5, 1.5)
-    length = (case.parameters,)
-    with_parameters = case.op != "dropout"
-    inference = case.direction == "inference"
-    return CaseData(
-        x=x,
-        weight=normal(length, 1.0, 0.2) if with_parameters else None,
-        bias=normal(length, 0.0, 0.2) if with_parameters else None,
-        grad_output=normal(case.memory_shape, 0.0, 1.0) if case.direction == "backward" else None,
-        running_mean=normal(length, 0.5, 0.1) if inference else None,
-        running_var=np.abs(normal(length, 2.25, 0.2)) if inference else None,
-    )
+    data = CaseData(x=normal(case.memory_shape, 0.5, 1.5))
+    for given, shape in operation_of(case).inputs_of(case):
+        values = normal(shape, given.mean, given.std)
+        if given.single and case.dtype != "float64":
+            values = values.astype(np.float32)
+        setattr(data, given.name, np.abs(values) if given.positive else values)
+    return data

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normdrop.benchmark.results import VARIANTS, Cell, Report, Row
+from normdrop.benchmark.results import Cell, Report, Row
 
 LEGEND = (
     "time, GB/s: median, fresh outputs; GB/s counts the fewest bytes a call must move. "
@@ -64,15 +64,15 @@ def _percent(share: float | None) -> str:
 
 
 def _ours(row: Row) -> tuple[str, ...]:
-    fresh, out, kept = (row.variants[name] for name in VARIANTS)
+    times = {name: format_seconds(samples.median) for name, samples in row.variants.items()}
     return (
-        format_seconds(fresh.median),
-        _percent(fresh.spread),
+        times["fresh"],
+        _percent(row.variants["fresh"].spread),
         "-" if row.gb_per_s is None else f"{row.gb_per_s:.1f}",
         _percent(row.share_of_copy),
-        format_seconds(out.median),
+        times.get("out", "-"),
         _percent(row.share_of_copy_of("out")),
-        format_seconds(kept.median),
+        times.get("kept", "-"),
         format_units(row.error_units),
     )
 

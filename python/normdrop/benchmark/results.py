@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from normdrop.benchmark.cases import Case, Movement
 from normdrop.benchmark.timing import Samples, quartiles
 
 FORMAT = 1
@@ -65,6 +67,14 @@ class Cell:
         return cls(**kept)
 
 
+def copy_speeds(case: Case, copies: Mapping[str, Samples]) -> dict[str, float]:
+    """Turn the times of ``copy_<name>`` of an array as large as x into GB/s by name."""
+    return {
+        name.removeprefix("copy_"): 2e-9 * case.array_bytes / samples.median
+        for name, samples in copies.items()
+    }
+
+
 def compare_cells(samples: Samples, ours: Samples, error_units: float | None) -> Cell:
     """Make the cell of a peer measured in the same rounds as ours."""
     by_round = [theirs / own for theirs, own in zip(samples.rounds, ours.rounds, strict=True)]
@@ -85,7 +95,8 @@ class Row:
     bytes_reason : str
         Why it cannot be fewer.
     variants : dict of str to Samples
-        Ours: ``fresh`` outputs, ``out`` (into given memory) and ``kept`` (all results alive).
+        Ours: ``fresh`` outputs, ``out`` (into given memory, where the function has ``out=``) and
+        ``kept`` (all results alive).
     error_units : float or None
         Our worst error.
     copy_gb_per_s : dict of str to float
@@ -107,6 +118,21 @@ class Row:
     error_units: float | None
     copy_gb_per_s: dict[str, float] = field(default_factory=dict)
     peers: dict[str, Cell] = field(default_factory=dict)
+
+    @classmethod
+    def of_case(cls, case: Case, movement: Movement, **found: Any) -> Row:
+        """Make the row of a case; ``found`` are the fields that were measured."""
+        return cls(
+            case=case.name,
+            op=case.op,
+            direction=case.direction,
+            shape=case.shape,
+            layout=case.layout,
+            dtype=case.dtype,
+            bytes_moved=movement.bytes_moved,
+            bytes_reason=movement.reason,
+            **found,
+        )
 
     @property
     def ours_ms(self) -> float:

@@ -3,7 +3,7 @@
 It reads one JSON request a line from its standard input and writes one JSON answer a line. What
 libraries print goes to standard error. It ends with its input, so it cannot outlive its parent.
 
-Requests: ``{"do": "start", "peer", "threads"}``, ``{"do": "prepare", "case"}``,
+Requests: ``{"do": "start", "peer", "threads"}``, ``{"do": "prepare", "case", "judge"}``,
 ``{"do": "sample", "variant", "count"}`` and ``{"do": "release"}``. An answer holds ``failure``
 with its text where the request could not be served.
 """
@@ -56,13 +56,15 @@ class Worker:
         self.peer = load_peer(peer, threads)
         return {"version": self.peer.version()}
 
-    def do_prepare(self, case: str) -> Answer:
+    def do_prepare(self, case: str | dict[str, Any], *, judge: bool = True) -> Answer:
         """Make the data, compile, judge one result, warm up and calibrate every variant."""
         assert self.peer is not None
-        self.case = find_case(case)
+        self.case = find_case(case) if isinstance(case, str) else Case.from_dict(case)
         data = make_data(self.case)
         work = self.peer.prepare(self.case, data)
-        error = worst_error(self.case, data, work.outputs(work.call()), work.keep)
+        error = None
+        if judge:
+            error = worst_error(self.case, data, work.outputs(work.call()), work.keep)
         self._calibrate(work)
         timing.wait_until_idle()
         return {
@@ -103,7 +105,7 @@ class Worker:
         for variant, call in self.calls.items():
             calls, seconds = timing.calibrate(call)
             self.calls_per_sample[variant], self.seconds[variant] = calls, seconds
-        if "out" not in self.calls:
+        if not work.variants:  # a peer
             return
         most = max(1, KEPT_BYTES // max(self.case.array_bytes, 1))
         self.calls["kept"] = work.call

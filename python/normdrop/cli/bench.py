@@ -8,8 +8,10 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from normdrop import _core
 from normdrop.cli.arguments import integer
 from normdrop.cli.ending import FAILURE, INTERRUPTED, WRONG_ARGUMENTS, CommandError
 from normdrop.cli.outputs import check_outputs, output_file, save_outputs
@@ -17,8 +19,6 @@ from normdrop.cli.outputs import check_outputs, output_file, save_outputs
 if TYPE_CHECKING:
     from normdrop.benchmark import Case, Report, Settings
     from normdrop.benchmark.run import Progress
-
-_MOST_THREADS = 4096  # as `normdrop.set_num_threads` has it
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
         "ops",
         metavar="OP",
         nargs="*",
-        help="layer_norm, batch_norm, dropout, or any part of a case's name; default all",
+        help="an operation such as layer_norm, or any part of a case's name; default all",
     )
     parser.add_argument(
         "--against",
@@ -44,7 +44,23 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a few cases, short rounds")
     parser.add_argument(
-        "--threads", type=integer(1, _MOST_THREADS), metavar="N", help="threads of every library"
+        "--threads",
+        type=integer(1, _core.most_threads),
+        metavar="N",
+        help="threads of every library",
+    )
+    parser.add_argument(
+        "--sweep",
+        type=integer(1, 1_000_000),
+        metavar="N",
+        help="N random cells instead: operations, shapes, layouts and dtypes; prints the "
+        "distribution of the ratios and every cell in which a peer is faster",
+    )
+    parser.add_argument(
+        "--seed",
+        type=integer(0, 2**64 - 1),
+        metavar="S",
+        help="of the random cells, default 0; the same N and S are the same cells",
     )
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write the results")
@@ -60,19 +76,31 @@ def add_parser(subparsers: Any) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command; the exit status."""
-    from normdrop.benchmark import select_cases
-
-    try:
-        cases = select_cases(args.ops, quick=args.quick)
-    except ValueError as error:
-        raise _command_error(error, WRONG_ARGUMENTS) from error
-    against = _peers(args.against, quick=args.quick)
+    cases = _cases(args)
+    # Compiling would take longer than the rest of a quick run, or than a cell.
+    against = _peers(args.against, compiling=not args.quick and args.sweep is None)
     settings = _settings(args)
     if args.list:
         _print_cases(cases, settings.threads)
         return 0
     check_outputs(args)
     return _measure(args, cases, against, settings)
+
+
+def _cases(args: argparse.Namespace) -> list[Case]:
+    from normdrop.benchmark import select_cases
+    from normdrop.benchmark.sweep import draw_cases
+
+    if args.sweep is None and args.seed is not None:
+        raise CommandError("--seed is that of --sweep, which is missing", WRONG_ARGUMENTS)
+    if args.sweep is not None and args.plot is not None:
+        raise CommandError("--plot draws no --sweep: its cells are too many", WRONG_ARGUMENTS)
+    try:
+        if args.sweep is None:
+            return select_cases(args.ops, quick=args.quick)
+        return select_cases(args.ops, cases=draw_cases(args.sweep, args.seed or 0))
+    except ValueError as error:
+        raise _command_error(error, WRONG_ARGUMENTS) from error
 
 
 def _command_error(error: Exception, status: int) -> CommandError:
@@ -101,9 +129,13 @@ def _measure(
         print(f"normdrop bench: {end}; {_finished(report, len(cases))}", file=sys.stderr)
         if not report.rows:
             return end.status
+    if args.sweep is not None:
+        from normdrop.benchmark.sweep import findings
+
+        report = replace(report, findings=findings(report, args.sweep, args.seed or 0))
     # Files first: whoever reads standard output may have seen enough of it.
     all_written = save_outputs(args, report)
-    _show(report, rich)
+    _show(report, rich, args)
     if end is not None:
         return end.status
     return 0 if all_written else FAILURE
@@ -114,13 +146,12 @@ def _finished(report: Report, total: int) -> str:
     return f"{done} of {total} cases are finished" if done else "no case is finished: no results"
 
 
-def _peers(text: str | None, *, quick: bool) -> list[str]:
+def _peers(text: str | None, *, compiling: bool) -> list[str]:
     from normdrop.benchmark import PEER_NAMES, installed_peers
 
     if text is None:
         names = installed_peers()
-        # Compiling would take longer than the rest of a quick run.
-        return [name for name in names if not (quick and name == "torch_compile")]
+        return [name for name in names if compiling or name != "torch_compile"]
     names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
     for name in names:
         if name not in PEER_NAMES:
@@ -151,6 +182,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     from normdrop.benchmark.run import QUICK_ROUNDS, QUICK_SECONDS
 
     threads = args.threads or default_threads()
+    if args.sweep is not None:
+        return Settings(threads, QUICK_ROUNDS, QUICK_SECONDS, fresh_only=True)
     if args.quick:
         return Settings(threads, QUICK_ROUNDS, QUICK_SECONDS)
     return Settings(threads)
@@ -200,10 +233,13 @@ def _print_progress(done: int, total: int, text: str) -> None:
     print(f"[{done}/{total}] {text}", file=sys.stderr, flush=True)
 
 
-def _show(report: Report, rich: bool) -> None:
+def _show(report: Report, rich: bool, args: argparse.Namespace) -> None:
     from normdrop.benchmark.report import print_rich, render_plain
+    from normdrop.benchmark.sweep import render_sweep
 
-    if rich:
+    if args.sweep is not None:
+        print(render_sweep(report, args.sweep, args.seed or 0), end="")
+    elif rich:
         console_module: Any = importlib.import_module("rich.console")
         print_rich(report, console_module.Console())
     else:

@@ -1,5 +1,11 @@
 """The operations, as plain functions of NumPy arrays."""
 
+from normdrop.functional.alpha_dropout import (
+    AlphaDropoutMask,
+    alpha_dropout,
+    alpha_dropout_backward,
+    alpha_dropout_forward,
+)
 from normdrop.functional.batch_norm import (
     batch_norm,
     batch_norm_backward,
@@ -20,6 +26,12 @@ from normdrop.functional.dropout_add_norm import (
     dropout_add_rms_norm_forward,
 )
 from normdrop.functional.dropout_mask import DropoutMask
+from normdrop.functional.gaussian_dropout import (
+    GaussianDropoutMask,
+    gaussian_dropout,
+    gaussian_dropout_backward,
+    gaussian_dropout_forward,
+)
 from normdrop.functional.group_norm import group_norm, group_norm_backward, group_norm_forward
 from normdrop.functional.instance_norm import (
     instance_norm,
@@ -29,6 +41,12 @@ from normdrop.functional.instance_norm import (
 from normdrop.functional.layer_norm import layer_norm, layer_norm_backward, layer_norm_forward
 from normdrop.functional.prelu import prelu, prelu_backward
 from normdrop.functional.rms_norm import rms_norm, rms_norm_backward, rms_norm_forward
+from normdrop.functional.uniform_dropout import (
+    UniformDropoutMask,
+    uniform_dropout,
+    uniform_dropout_backward,
+    uniform_dropout_forward,
+)
 from normdrop.functional.weight_norm import (
     weight_norm,
     weight_norm_backward,
@@ -36,7 +54,13 @@ from normdrop.functional.weight_norm import (
 )
 
 __all__ = [
+    "AlphaDropoutMask",
     "DropoutMask",
+    "GaussianDropoutMask",
+    "UniformDropoutMask",
+    "alpha_dropout",
+    "alpha_dropout_backward",
+    "alpha_dropout_forward",
     "batch_norm",
     "batch_norm_apply",
     "batch_norm_backward",
@@ -51,6 +75,9 @@ __all__ = [
     "dropout_add_rms_norm_forward",
     "dropout_backward",
     "dropout_forward",
+    "gaussian_dropout",
+    "gaussian_dropout_backward",
+    "gaussian_dropout_forward",
     "group_norm",
     "group_norm_backward",
     "group_norm_forward",
@@ -65,6 +92,9 @@ __all__ = [
     "rms_norm",
     "rms_norm_backward",
     "rms_norm_forward",
+    "uniform_dropout",
+    "uniform_dropout_backward",
+    "uniform_dropout_forward",
     "update_running_stats",
     "weight_norm",
     "weight_norm_backward",

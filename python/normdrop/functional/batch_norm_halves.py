@@ -6,8 +6,7 @@ from typing import Any, SupportsIndex, overload
 
 from normdrop import _core
 from normdrop._typing import AnyArray, Array, ArrayArgument, OtherArray
-from normdrop.gradient_sums import GradientSums
-from normdrop.results import BatchStats
+from normdrop.results import BatchStats, GradientSums
 
 
 @overload

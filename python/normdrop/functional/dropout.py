@@ -6,13 +6,20 @@ from typing import Any
 
 from normdrop import _core
 from normdrop._arguments import probability
-from normdrop._typing import Array, ArrayArgument
-from normdrop.functional.dropout_mask import DeviceDropoutMask, DropoutMask, threshold_of
+from normdrop._typing import Array, ArrayArgument, Axis
+from normdrop.functional.drawn_mask import threshold_of
+from normdrop.functional.dropout_mask import DeviceDropoutMask, DropoutMask
+from normdrop.functional.noise import Drawn, drawn_as, require_mask
 from normdrop.functional.rng import DeviceRng, draw_seed
 
 
 def dropout(
-    x: Array, p: float = 0.5, *, rng: DeviceRng = None, out: ArrayArgument | None = None
+    x: Array,
+    p: float = 0.5,
+    *,
+    rng: DeviceRng = None,
+    shared_axes: Axis = (),
+    out: ArrayArgument | None = None,
 ) -> Array:
     """Set each element to 0 with probability ``p`` and scale the others by ``1 / (1 - p)``.
 
@@ -31,6 +38,12 @@ def dropout(
         same mask on every machine, backend and number of threads. With ``x`` on a device also an
         array there of two uint64, (seed, call), that the kernel reads, so that a captured graph
         can move on.
+    shared_axes : int or tuple of int, optional
+        Axes along which one draw serves all: (2, 3) of (N, C, H, W) drops whole feature maps
+        (spatial dropout, Tompson et al. 2015), every axis but 0 whole samples (DropPath, Huang et
+        al. 2016, Larsson et al. 2017), and 0 of (T, N, D) uses one mask at all steps of a
+        sequence (Gal and Ghahramani 2016). An element's word is then that of its index in the
+        shape in which these axes have size 1.
     out : ndarray, optional
         Where to write; shape and dtype of ``x``. ``out=x`` works in place.
 
@@ -45,32 +58,46 @@ def dropout(
     TypeError
         An argument of a wrong type or dtype.
     ValueError
-        ``p`` outside 0 to 1, a seed outside 64 bits, or an ``out`` that does not fit.
+        ``p`` outside 0 to 1, a seed outside 64 bits, a shared axis that ``x`` has not or that is
+        named twice, or an ``out`` that does not fit.
 
     References
     ----------
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, "Dropout", JMLR 15, 2014.
     Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
+    Tompson, Goroshin, Jain, LeCun, Bregler, "Efficient object localization using convolutional
+    networks", 2015. Huang, Sun, Liu, Sedra, Weinberger, "Deep networks with stochastic depth",
+    2016. Larsson, Maire, Shakhnarovich, "FractalNet", 2017. Gal, Ghahramani, "A theoretically
+    grounded application of dropout in recurrent neural networks", 2016.
 
     Examples
     --------
     >>> import numpy as np, normdrop as nd
     >>> nd.dropout(np.ones(6), p=0.5, rng=7)
     array([0., 0., 2., 2., 2., 0.])
+    >>> nd.dropout(np.ones((3, 4)), p=0.5, rng=7, shared_axes=1)
+    array([[0., 0., 0., 0.],
+           [0., 0., 0., 0.],
+           [2., 2., 2., 2.]])
     """
     seed, call, draw = draw_seed("dropout", rng)
     threshold = threshold_of(probability("dropout", p))
-    return _core.dropout("dropout", "x", x, seed, call, threshold, draw, None, out)
+    return _core.dropout("dropout", "x", x, seed, call, threshold, shared_axes, draw, None, out)
 
 
 def dropout_forward(
-    x: Array, p: float = 0.5, *, rng: DeviceRng = None, out: ArrayArgument | None = None
+    x: Array,
+    p: float = 0.5,
+    *,
+    rng: DeviceRng = None,
+    shared_axes: Axis = (),
+    out: ArrayArgument | None = None,
 ) -> tuple[Array, DropoutMask]:
     """Dropout that also returns its mask for the backward pass.
 
     Parameters
     ----------
-    x, p, rng, out
+    x, p, rng, shared_axes, out
         As for :func:`dropout`.
 
     Returns
@@ -85,15 +112,15 @@ def dropout_forward(
     >>> import numpy as np, normdrop as nd
     >>> y, mask = nd.dropout_forward(np.ones(6), p=0.5, rng=7)
     >>> mask
-    DropoutMask(seed=7, call=0, p=0.5, shape=(6,))
+    DropoutMask(seed=7, call=0, p=0.5, shape=(6,), shared_axes=())
     """
-    seed, call, draw = draw_seed("dropout_forward", rng)
-    p = probability("dropout_forward", p)
+    name = "dropout_forward"
+    seed, call, draw = draw_seed(name, rng)
+    p = probability(name, p)
     threshold = threshold_of(p)
-    y: Any = _core.dropout("dropout_forward", "x", x, seed, call, threshold, draw, None, out)
-    if draw is not None:
-        return y, DeviceDropoutMask(draw, p, tuple(y.shape))
-    return y, DropoutMask(seed, call, p, tuple(y.shape))
+    y: Any = _core.dropout(name, "x", x, seed, call, threshold, shared_axes, draw, None, out)
+    drawn = Drawn(seed, call, draw, tuple(y.shape), shared_axes)
+    return y, drawn.mask(DropoutMask, DeviceDropoutMask, p)
 
 
 def dropout_backward(
@@ -122,10 +149,8 @@ def dropout_backward(
     >>> nd.dropout_backward(np.arange(6.0), mask)
     array([0., 0., 4., 6., 8., 0.])
     """
-    if not isinstance(mask, DropoutMask):
-        raise TypeError(f"dropout_backward: mask must be a DropoutMask, got {type(mask).__name__}")
-    draw = mask._device_draw
-    seed, call = (mask.seed, mask.call) if draw is None else (0, 0)
+    mask = require_mask("dropout_backward", mask, DropoutMask)
+    seed, call, draw = drawn_as(mask)
     return _core.dropout(
         "dropout_backward",
         "grad_output",
@@ -133,6 +158,7 @@ def dropout_backward(
         seed,
         call,
         mask.threshold,
+        mask.shared_axes,
         draw,
         mask.shape,
         out,

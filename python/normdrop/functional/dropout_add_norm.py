@@ -7,7 +7,9 @@ from typing import Any, overload
 from normdrop import _core
 from normdrop._arguments import probability
 from normdrop._typing import AnyArray, Axis, FloatArray, HostArray, OtherArray, Parameter
-from normdrop.functional.dropout_mask import DeviceDropoutMask, DropoutMask, threshold_of
+from normdrop.functional.drawn_mask import threshold_of
+from normdrop.functional.dropout_mask import DeviceDropoutMask, DropoutMask
+from normdrop.functional.noise import Drawn, drawn_as
 from normdrop.functional.rng import DeviceRng, Rng, draw_seed
 from normdrop.results import FusedGradients, FusedNorm, NormStats
 
@@ -344,8 +346,8 @@ def dropout_add_rms_norm_backward(
 
 
 def _mask(seed: int, call: int, draw: Any, p: float, total: Any) -> DropoutMask:
-    shape = tuple(total.shape)
-    return DropoutMask(seed, call, p, shape) if draw is None else DeviceDropoutMask(draw, p, shape)
+    drawn = Drawn(seed, call, draw, tuple(total.shape), ())
+    return drawn.mask(DropoutMask, DeviceDropoutMask, p)
 
 
 def _drawn(function: str, fused: object) -> tuple[int, int, int, Any]:
@@ -361,6 +363,7 @@ def _drawn(function: str, fused: object) -> tuple[int, int, int, Any]:
             f"{function}: fused.mask must have the shape {tuple(shape)} of fused.sum, "
             f"got {mask.shape}"
         )
-    draw = mask._device_draw
-    seed, call = (mask.seed, mask.call) if draw is None else (0, 0)
+    if mask.shared_axes:
+        raise ValueError(f"{function}: fused.mask must have no shared_axes, got {mask.shared_axes}")
+    seed, call, draw = drawn_as(mask)
     return seed, call, mask.threshold, draw

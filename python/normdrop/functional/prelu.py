@@ -23,7 +23,7 @@ def prelu(
     Parameters
     ----------
     x : ndarray of float16, bfloat16, float32 or float64
-        At least 2 axes, any strides.
+        At least 2 axes, or any number of them where one slope serves all; any strides.
         All arrays may lie on a CUDA device instead (PyTorch, CuPy, JAX, whatever offers DLPack
         or ``__cuda_array_interface__``); results are then of that kind, on the caller's stream.
     weight : ndarray, shape (C,) or (1,)

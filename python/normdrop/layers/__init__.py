@@ -12,13 +12,18 @@ from normdrop.layers.group_norm import GroupNorm
 from normdrop.layers.instance_norm import InstanceNorm
 from normdrop.layers.layer_norm import LayerNorm
 from normdrop.layers.loading import IncompatibleKeys
+from normdrop.layers.noise import AlphaDropout, GaussianDropout, UniformDropout
 from normdrop.layers.prelu import PReLU
 from normdrop.layers.rms_norm import RMSNorm
+from normdrop.layers.structured_dropout import DropPath, SpatialDropout
 from normdrop.layers.weight_norm import WeightNorm
 
 __all__ = [
+    "AlphaDropout",
     "BatchNorm",
+    "DropPath",
     "Dropout",
+    "GaussianDropout",
     "GroupNorm",
     "IncompatibleKeys",
     "InstanceNorm",
@@ -26,5 +31,7 @@ __all__ = [
     "LayerNorm",
     "PReLU",
     "RMSNorm",
+    "SpatialDropout",
+    "UniformDropout",
     "WeightNorm",
 ]

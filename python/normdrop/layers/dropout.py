@@ -7,16 +7,16 @@ from typing import Literal
 import numpy as np
 
 from normdrop._arguments import probability
-from normdrop._typing import AnyArray
+from normdrop._typing import AnyArray, Axis
 from normdrop.functional import DropoutMask, dropout_backward, dropout_forward
-from normdrop.functional.rng import Rng, host_seed
-from normdrop.layers.base import Layer
+from normdrop.functional.rng import Rng
+from normdrop.layers.drawing import DrawingLayer
 
 # The mask, and whether the call was one of training.
 SavedMask = tuple[DropoutMask, bool]
 
 
-class Dropout(Layer[SavedMask]):
+class Dropout(DrawingLayer[SavedMask]):
     """Dropout of single elements, reproducible from a seed and a count of calls.
 
     Parameters
@@ -27,6 +27,9 @@ class Dropout(Layer[SavedMask]):
         ``'inverted'`` divides by q in training and changes nothing at inference. ``'original'``,
         the papers' form, leaves kept elements as they are in training and multiplies by q at
         inference.
+    shared_axes : int or tuple of int
+        Axes along which one draw serves all: 0 of (T, N, D) uses one mask at all steps of a
+        sequence (Gal and Ghahramani, 2016).
     rng : None, int, (int, int), Generator, BitGenerator or SeedSequence
         Where the seed comes from: fresh entropy, the seed itself, a (seed, call) pair to go on
         from, one 64-bit draw of the generator, or the first 64-bit word of the sequence. Each
@@ -49,35 +52,34 @@ class Dropout(Layer[SavedMask]):
         p: float = 0.5,
         *,
         mode: Literal["inverted", "original"] = "inverted",
+        shared_axes: Axis = (),
         rng: Rng = None,
     ) -> None:
-        super().__init__()
+        name = type(self).__name__
         if mode not in ("inverted", "original"):
-            raise ValueError(f"Dropout: mode must be 'inverted' or 'original', got {mode!r}")
-        self.p = probability("Dropout", p)
+            raise ValueError(f"{name}: mode must be 'inverted' or 'original', got {mode!r}")
+        self.p = probability(name, p)
         self.mode = mode
-        seed, call = host_seed("Dropout", rng)
-        self.add_buffer("seed", np.array(seed, np.uint64))
-        self.add_buffer("call", np.array(call, np.uint64))
+        self.shared_axes = shared_axes
+        super().__init__(rng)
 
     def __repr__(self) -> str:
-        return f"Dropout({self.p}, mode={self.mode!r}, rng=({self.seed}, {self.call}))"
+        return f"{self._class_name}({self._settings()}, rng=({self.seed}, {self.call}))"
 
-    @property
-    def seed(self) -> int:
-        """The seed of all masks of this layer."""
-        return int(self._buffers["seed"])
+    def _settings(self) -> str:
+        axes = f", shared_axes={self.shared_axes}" if self.shared_axes != () else ""
+        return f"{self.p}, mode={self.mode!r}{axes}"
 
-    @property
-    def call(self) -> int:
-        """Number of the next call in training; with the seed it fixes that call's mask."""
-        return int(self._buffers["call"])
+    def _axes(self, x: AnyArray) -> Axis:
+        """Axes of x along which one draw serves all."""
+        return self.shared_axes
 
     def _forward(self, x: AnyArray, training: bool) -> tuple[AnyArray, SavedMask]:
         # With p = 0 the same function gives inference its checked, equal copy of x.
-        y, mask = dropout_forward(x, self.p if training else 0.0, rng=(self.seed, self.call))
+        p = self.p if training else 0.0
+        y, mask = dropout_forward(x, p, rng=self._drawn(), shared_axes=self._axes(x))
         if training:
-            self._buffers["call"] += np.uint64(1)
+            self._count_call()
         return self._scaled(y, x, mask, training), (mask, training)
 
     def _backward(self, grad_output: AnyArray, saved: SavedMask) -> AnyArray:

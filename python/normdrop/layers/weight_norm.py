@@ -103,8 +103,9 @@ class WeightNorm(Layer[FloatArray]):
 
     def train(self, mode: bool = True) -> WeightNorm:
         """Set the mode of this layer and of the one inside; return the layer itself."""
+        super().train(mode)
         self.layer.train(mode)
-        return super().train(mode)
+        return self
 
     def _forward_with_inner(
         self, x: AnyArray, training: bool, keep: bool

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..gradient_sums import GradientSums
-from ..results import BatchStats, Gradients
-from .moments import AnyArray, Axes, FloatArray, along, gradient_at_means, moments, normalise
+from ..results import BatchStats, Gradients, GradientSums
+from .moments import AnyArray, Axes, FloatArray, along, gradient_at_means, moments, normalise, wide
 
 
 def batch_norm(
@@ -22,7 +21,7 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> FloatArray:
     """Inference form: an affine map per channel made from the running statistics."""
-    mean, var = (np.asarray(value, np.float64) for value in (running_mean, running_var))
+    mean, var = (wide(value) for value in (running_mean, running_var))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         stats = BatchStats(mean, var, 1.0 / np.sqrt(var + eps), 0)
     return batch_norm_apply(x, stats, weight, bias, channel_axis=channel_axis)
@@ -63,7 +62,7 @@ def batch_norm_backward(
     sums = batch_norm_gradient_sums(grad_output, x, stats, **options)
     if frozen:
         channel, _ = split_axes(channel_axis, x.ndim)
-        grad_x = np.asarray(grad_output, np.float64) * _scale(stats, weight, channel, x.ndim)
+        grad_x = wide(grad_output) * _scale(stats, weight, channel, x.ndim)
     else:
         grad_x = batch_norm_backward_apply(grad_output, x, stats, sums, weight, **options)
     grad_weight = None if weight is None else sums.grad_x_hat
@@ -75,7 +74,7 @@ def batch_stats(x: AnyArray, *, channel_axis: int = 1, eps: float = 1e-5) -> Bat
     _, others = split_axes(channel_axis, x.ndim)
     count = int(np.prod([x.shape[axis] for axis in others]))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        mean, var = moments(np.asarray(x, np.float64), others)
+        mean, var = moments(wide(x), others)
         inv_std = 1.0 / np.sqrt(var + eps)
     return BatchStats(mean.ravel(), var.ravel(), inv_std.ravel(), count)
 
@@ -93,7 +92,7 @@ def batch_norm_apply(
     mean = along(stats.mean, channel, x.ndim, 0.0)
     inv_std = along(stats.inv_std, channel, x.ndim, 1.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        x_hat = normalise(np.asarray(x, np.float64), mean, inv_std)
+        x_hat = normalise(wide(x), mean, inv_std)
         return x_hat * along(weight, channel, x.ndim, 1.0) + along(bias, channel, x.ndim, 0.0)
 
 
@@ -102,7 +101,7 @@ def batch_norm_gradient_sums(
 ) -> GradientSums:
     """Sum ``grad_output`` and ``grad_output * x_hat`` over each channel."""
     channel, others = split_axes(channel_axis, x.ndim)
-    grad = np.asarray(grad_output, np.float64)
+    grad = wide(grad_output)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         x_hat = _deviations(x, stats, channel)
         count = int(np.prod([x.shape[axis] for axis in others]))
@@ -126,7 +125,7 @@ def batch_norm_backward_apply(
             along(total / np.float64(sums.count), channel, x.ndim, 0.0)
             for total in (sums.grad, sums.grad_x_hat)
         )
-        grad, x_hat = np.asarray(grad_output, np.float64), _deviations(x, stats, channel)
+        grad, x_hat = wide(grad_output), _deviations(x, stats, channel)
         return gradient_at_means(grad, x_hat, scale, mean_grad, mean_product)
 
 
@@ -158,7 +157,7 @@ def split_axes(channel_axis: int, ndim: int) -> tuple[Axes, Axes]:
 def _deviations(x: AnyArray, stats: BatchStats, channel: Axes) -> FloatArray:
     """``(x - mean) * inv_std`` as a backward has it: NaN where 0 meets an infinite inv_std."""
     mean = along(stats.mean, channel, x.ndim, 0.0)
-    return (np.asarray(x, np.float64) - mean) * along(stats.inv_std, channel, x.ndim, 1.0)
+    return (wide(x) - mean) * along(stats.inv_std, channel, x.ndim, 1.0)
 
 
 def _scale(stats: BatchStats, weight: AnyArray | None, channel: Axes, ndim: int) -> FloatArray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..results import Gradients, NormStats
 from .batch_norm import split_axes
-from .moments import AnyArray, FloatArray, along, gradient_of_x, moments, normalise
+from .moments import AnyArray, FloatArray, along, gradient_of_x, moments, normalise, wide
 
 WITHIN_A_GROUP = (2, 3)  # axes of what in_groups returns
 
@@ -62,7 +62,7 @@ def group_norm_backward(
     weights.
     """
     channel, others = split_axes(channel_axis, x.ndim)
-    grad = np.asarray(grad_output, np.float64)
+    grad = wide(grad_output)
     mean, inv_std = (np.expand_dims(value, WITHIN_A_GROUP) for value in stats)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         x_hat = (in_groups(x, num_groups, channel_axis) - mean) * inv_std
@@ -78,13 +78,13 @@ def in_groups(x: AnyArray, num_groups: int, channel_axis: int) -> FloatArray:
     """Values as (samples, groups, channels of a group, everything else); axis 0 counts samples."""
     if channel_axis % x.ndim == 0:
         raise ValueError("group_norm: channel_axis must not be 0, which counts the samples, got 0")
-    moved = np.moveaxis(np.asarray(x, np.float64), channel_axis, 1)
+    moved = np.moveaxis(wide(x), channel_axis, 1)
     samples, channels, *others = moved.shape
-    if num_groups < 1 or channels % num_groups:
+    if num_groups != channels and (num_groups < 1 or channels % num_groups):
         raise ValueError(
             f"group_norm: num_groups must divide the {channels} channels, got {num_groups}"
         )
-    return moved.reshape(samples, num_groups, channels // num_groups, math.prod(others))
+    return moved.reshape(samples, num_groups, channels // max(num_groups, 1), math.prod(others))
 
 
 def out_of_groups(values: FloatArray, shape: tuple[int, ...], channel_axis: int) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..results import Gradients, NormStats
-from .moments import AnyArray, Axes, FloatArray, along, gradient_of_x, moments, normalise
+from .moments import AnyArray, Axes, FloatArray, along, gradient_of_x, moments, normalise, wide
 
 
 def layer_norm(
@@ -30,7 +30,7 @@ def layer_norm_forward(
 ) -> tuple[FloatArray, NormStats]:
     """``layer_norm`` together with the statistics that its backward pass needs."""
     axes = normalised_axes(axis, x.ndim)
-    values = np.asarray(x, np.float64)
+    values = wide(x)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         mean, var = moments(values, axes)
         inv_std = 1.0 / np.sqrt(var + eps)
@@ -51,10 +51,10 @@ def layer_norm_backward(
     """Gradients of x, weight and bias at the statistics as passed."""
     axes = normalised_axes(axis, x.ndim)
     others = tuple(i for i in range(x.ndim) if i not in axes)
-    grad = np.asarray(grad_output, np.float64)
+    grad = wide(grad_output)
     mean, inv_std = (np.expand_dims(value, axes) for value in stats)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        x_hat = (np.asarray(x, np.float64) - mean) * inv_std
+        x_hat = (wide(x) - mean) * inv_std
         weighted = grad * along(weight, axes, x.ndim, 1.0)
         grad_x = gradient_of_x(weighted, x_hat, inv_std, axes)
         grad_weight = None if weight is None else (grad * x_hat).sum(others)

@@ -12,6 +12,11 @@ AnyArray = npt.NDArray[Any]
 Axes = tuple[int, ...]
 
 
+def wide(values: AnyArray) -> FloatArray:
+    """As float64; wider types stay, so that float64 can be judged by what is wider."""
+    return np.asarray(values, np.result_type(values, np.float64))
+
+
 def mean_over(values: FloatArray, axes: Axes) -> FloatArray:
     """Mean with the axes kept; NaN over nothing, without NumPy's warning."""
     count = np.prod([values.shape[axis] for axis in axes], dtype=np.float64)
@@ -39,7 +44,7 @@ def along(parameter: AnyArray | None, axes: Axes, ndim: int, default: float) -> 
     """Shape a parameter that lives on the axes so that it broadcasts against x."""
     if parameter is None:
         return np.full((1,) * ndim, default)
-    values = np.asarray(parameter, np.float64)
+    values = wide(parameter)
     shape = [1] * ndim
     for axis, size in zip(axes, values.shape, strict=True):
         shape[axis] = size

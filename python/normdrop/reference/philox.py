@@ -5,9 +5,12 @@ Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (20
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
+Axes = int | tuple[int, ...]
 Words = npt.NDArray[np.uint32]
 
 MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -53,3 +56,21 @@ def words_by_index(seed: int, call: int, first: int, count: int) -> Words:
     words = np.broadcast_arrays(block & LOW, block >> HALF, low_call, high_call)
     blocks = philox4x32(np.stack(words, axis=-1), [seed & 0xFFFFFFFF, seed >> 32])
     return blocks.reshape(-1)[lead : lead + count]
+
+
+def words_of(seed: int, call: int, shape: tuple[int, ...], shared_axes: Axes = ()) -> Words:
+    """Draw the word of every element of an array.
+
+    An element's word is that of its index in C order, in the shape in which the shared axes have
+    size 1.
+    """
+    drawn = drawn_shape(shape, shared_axes)
+    words = words_by_index(seed, call, 0, math.prod(drawn)).reshape(drawn)
+    return np.broadcast_to(words, shape)
+
+
+def drawn_shape(shape: tuple[int, ...], shared_axes: Axes = ()) -> tuple[int, ...]:
+    """Return the shape in which the shared axes have size 1."""
+    named = shared_axes if isinstance(shared_axes, tuple) else (shared_axes,)
+    shared = {axis % len(shape) for axis in named}
+    return tuple(min(size, 1) if i in shared else size for i, size in enumerate(shape))

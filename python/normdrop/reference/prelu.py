@@ -6,13 +6,13 @@ import numpy as np
 
 from ..results import Gradients
 from .batch_norm import split_axes
-from .moments import AnyArray, Axes, FloatArray, along
+from .moments import AnyArray, Axes, FloatArray, along, wide
 
 
 def prelu(x: AnyArray, weight: AnyArray, *, channel_axis: int = 1) -> FloatArray:
     """``max(x, 0) + weight * min(x, 0)``; a NaN stays one."""
     slope, _ = _slope(x, weight, channel_axis)
-    values = np.asarray(x, np.float64)
+    values = wide(x)
     with np.errstate(invalid="ignore"):
         return np.where(values > 0.0, values, values * slope)
 
@@ -22,7 +22,7 @@ def prelu_backward(
 ) -> Gradients:
     """Gradients of x and weight; at x = 0 the slope is that of the negative side."""
     slope, others = _slope(x, weight, channel_axis)
-    grad, values = np.asarray(grad_output, np.float64), np.asarray(x, np.float64)
+    grad, values = wide(grad_output), wide(x)
     positive = values > 0.0
     with np.errstate(invalid="ignore", over="ignore"):
         grad_x = np.where(positive, grad, grad * slope)
@@ -33,6 +33,6 @@ def prelu_backward(
 def _slope(x: AnyArray, weight: AnyArray, channel_axis: int) -> tuple[FloatArray, Axes]:
     """Shape the weight to broadcast against x, and name the axes that share one slope."""
     if weight.shape == (1,):
-        return np.asarray(weight, np.float64).reshape((1,) * x.ndim), tuple(range(x.ndim))
+        return wide(weight).reshape((1,) * x.ndim), tuple(range(x.ndim))
     channel, others = split_axes(channel_axis, x.ndim)
     return along(weight, channel, x.ndim, 1.0), others

@@ -14,6 +14,7 @@ from .moments import (
     mean_over,
     normalise,
     uncentred_gradient_of_x,
+    wide,
 )
 
 
@@ -39,7 +40,7 @@ def rms_norm_forward(
 ) -> tuple[FloatArray, NormStats[FloatArray, None]]:
     """``rms_norm`` together with the statistics that its backward pass needs."""
     axes = normalised_axes(axis, x.ndim)
-    values = np.asarray(x, np.float64)
+    values = wide(x)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         inv_std = 1.0 / np.sqrt(mean_over(values**2, axes) + eps)
         x_hat = normalise(values, np.zeros(()), inv_std)
@@ -59,10 +60,10 @@ def rms_norm_backward(
     """Gradients of x, weight and bias at the statistics as passed."""
     axes = normalised_axes(axis, x.ndim)
     others = tuple(i for i in range(x.ndim) if i not in axes)
-    grad = np.asarray(grad_output, np.float64)
+    grad = wide(grad_output)
     inv_std = np.expand_dims(stats.inv_std, axes)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        x_hat = np.asarray(x, np.float64) * inv_std
+        x_hat = wide(x) * inv_std
         weighted = grad * along(weight, axes, x.ndim, 1.0)
         grad_x = uncentred_gradient_of_x(weighted, x_hat, inv_std, axes)
         grad_weight = None if weight is None else (grad * x_hat).sum(others)

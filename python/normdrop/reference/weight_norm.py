@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .batch_norm import split_axes
-from .moments import AnyArray, FloatArray, along, normalise
+from .moments import AnyArray, FloatArray, along, normalise, wide
 
 
 def weight_norm(v: AnyArray, g: AnyArray, *, axis: int = 0) -> FloatArray:
@@ -18,7 +18,7 @@ def weight_norm_forward(
 ) -> tuple[FloatArray, FloatArray]:
     """``weight_norm`` together with the norms of ``v``."""
     kept, others = split_axes(axis, v.ndim)
-    values = np.asarray(v, np.float64)
+    values = wide(v)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         norm = np.sqrt((values**2).sum(others))
         scale = along(g, kept, v.ndim, 1.0) / along(norm, kept, v.ndim, 1.0)
@@ -34,10 +34,10 @@ def weight_norm_backward(
     That of v has no part along v itself: a longer v gives the same w.
     """
     kept, others = split_axes(axis, v.ndim)
-    grad = np.asarray(grad_w, np.float64)
+    grad = wide(grad_w)
     length = along(norm, kept, v.ndim, 1.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        unit = np.asarray(v, np.float64) / length
+        unit = wide(v) / length
         grad_g = (grad * unit).sum(others)
         scale = along(g, kept, v.ndim, 1.0) / length
         grad_v = scale * (grad - unit * along(grad_g, kept, v.ndim, 1.0))

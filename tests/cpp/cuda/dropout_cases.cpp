@@ -47,6 +47,38 @@ void run_shifted(const Context& context) {
   }
 }
 
+// Axes along which a word serves all, under every kind of noise.
+template <class T>
+void run_shared(const Context& context) {
+  Memory memory;
+  for_each_shared<T>([&](Problem<T>& problem) {
+    for (const Variant& v : few_variants(sizeof(T), 0, context.quick))
+      run(context, memory, problem, v);
+  });
+}
+
+void run_shared_keep(const Context& context) {
+  Memory memory;
+  for_each_shared_keep([&](KeepProblem& problem) {
+    for (const Variant& v : few_variants(1, 0, context.quick)) run(context, memory, problem, v);
+  });
+}
+
+// The other kinds where every element has a word of its own.
+template <class T>
+void run_kinds(const Context& context) {
+  Memory memory;
+  for (const std::int64_t count : {1, 3, 16, 37, 255, 1031}) {
+    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{3}, 4 * two_32 - 7}) {
+      for (const DropoutKind kind : kinds) {
+        Problem<T> problem(count, DropoutDraw{17, 5, two_32 / 3, first}, kind);
+        for (const Variant& v : few_variants(sizeof(T), 0, context.quick))
+          run(context, memory, problem, v);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Group> dropout_groups() {
@@ -59,6 +91,15 @@ std::vector<Group> dropout_groups() {
       {"dropout/counts/float16", run_counts<Problem<Float16>, 2>},
       {"dropout/counts/bfloat16", run_counts<Problem<BFloat16>, 2>},
       {"dropout_keep/counts/uint8", run_counts<KeepProblem, 1>},
+      {"dropout/shared/float32", run_shared<float>},
+      {"dropout/shared/float64", run_shared<double>},
+      {"dropout/shared/float16", run_shared<Float16>},
+      {"dropout/shared/bfloat16", run_shared<BFloat16>},
+      {"dropout/kinds/float32", run_kinds<float>},
+      {"dropout/kinds/float64", run_kinds<double>},
+      {"dropout/kinds/float16", run_kinds<Float16>},
+      {"dropout/kinds/bfloat16", run_kinds<BFloat16>},
+      {"dropout_keep/shared/uint8", run_shared_keep},
   };
 }
 

@@ -10,10 +10,15 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
+
+import numpy as np
 
 from normdrop.benchmark.cases import Case
 from normdrop.benchmark.data import Array, CaseData
+from normdrop.benchmark.operations import Call, arrays_of
+from normdrop.benchmark.operations import Unsupported as Unsupported
 
 OURS = "normdrop"
 
@@ -26,10 +31,6 @@ _ADAPTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "jax": ("jax_peer", ("jax",)),
     "onnxruntime": ("onnxruntime_peer", ("onnxruntime", "onnx")),
 }
-
-
-class Unsupported(Exception):
-    """The library cannot do this case; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,20 @@ class Work:
     outputs: Callable[[Any], tuple[Array, ...]]
     variants: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     keep: Array | None = field(default=None, repr=False)
+
+
+def work_of(
+    call: Call,
+    function: Callable[..., Any] | None = None,
+    convert: Callable[[Any], Array] = lambda array: array,
+) -> Work:
+    """Make the work of a record's call; ``function`` is what stands for the call's own."""
+    keep = None if call.keep is None else np.asarray(call.keep())
+    return Work(
+        partial(function or call.function, *call.arguments),
+        lambda result: tuple(convert(array) for array in arrays_of(result)),
+        keep=keep,
+    )
 
 
 class Peer(Protocol):

@@ -6,8 +6,9 @@ import importlib
 from functools import partial
 from typing import Any
 
-from normdrop.benchmark.cases import EPS, NORMS_AT_INFERENCE_ONLY, Case
+from normdrop.benchmark.cases import NORMS_AT_INFERENCE_ONLY, Case
 from normdrop.benchmark.data import CaseData
+from normdrop.benchmark.operations import EPS, operation_of
 from normdrop.benchmark.peers import Unsupported, Work
 
 # The versions that brought LayerNormalization; old enough for any runtime of today.
@@ -50,14 +51,11 @@ class OnnxRuntimePeer:
 
     def _model(self, case: Case, data: CaseData) -> Any:
         helper, numpy_helper = self.onnx.helper, self.onnx.numpy_helper
-        parameters = {"weight": data.weight, "bias": data.bias}
-        if case.op == "batch_norm":
-            parameters |= {"mean": data.running_mean, "var": data.running_var}
-            node = helper.make_node("BatchNormalization", ["x", *parameters], ["y"], epsilon=EPS)
-        else:
-            node = helper.make_node(
-                "LayerNormalization", ["x", *parameters], ["y"], epsilon=EPS, axis=-1
-            )
+        described = operation_of(case).onnx[case.direction]
+        parameters = {name: getattr(data, name) for name in described.inputs}
+        node = helper.make_node(
+            described.name, ["x", *parameters], ["y"], epsilon=EPS, **described.attributes
+        )
         element = helper.np_dtype_to_tensor_dtype(data.x.dtype)
         values = [
             helper.make_tensor_value_info(name, element, case.memory_shape) for name in ("x", "y")

@@ -8,8 +8,11 @@ from typing import Any
 
 from normdrop.benchmark.cases import Case
 from normdrop.benchmark.data import CaseData
-from normdrop.benchmark.peers import Work
+from normdrop.benchmark.operations import Call
+from normdrop.benchmark.peers import Unsupported, Work
 from normdrop.benchmark.peers.torch_peer import TorchPeer
+
+RECORDED = "has no function for this backward pass, only what autograd recorded"
 
 
 def create(threads: int) -> TorchCompilePeer:
@@ -28,7 +31,9 @@ class TorchCompilePeer(TorchPeer):
         self.torch.compiler.reset()
         return super().prepare(case, data)
 
-    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compiled(self, call: Call) -> Callable[..., Any]:
         """Compile for the shapes of the first call."""
-        compiled: Callable[..., Any] = self.torch.compile(function, dynamic=False)
+        if call.recorded:
+            raise Unsupported(RECORDED)
+        compiled: Callable[..., Any] = self.torch.compile(call.function, dynamic=False)
         return compiled

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-from normdrop.benchmark.cases import DROP_PROBABILITY, EPS, Case
-from normdrop.benchmark.data import Array, CaseData
-from normdrop.benchmark.peers import Work
+import ml_dtypes
+import numpy as np
 
-# A function, its arguments, and the mask of a dropout backward.
-_Parts = tuple[Callable[..., Any], tuple[Any, ...], Array | None]
+from normdrop.benchmark.cases import Case
+from normdrop.benchmark.data import Array, CaseData
+from normdrop.benchmark.operations import Call, peer_builder
+from normdrop.benchmark.peers import Work, work_of
 
 
 def create(threads: int) -> TorchPeer:
@@ -21,7 +23,12 @@ def create(threads: int) -> TorchPeer:
 
 
 class TorchPeer:
-    """Without autograd: forward functions record nothing, gradients are called directly."""
+    """Without autograd: forward functions record nothing, gradients are called directly.
+
+    ``libraries`` are the names under which records hold how PyTorch is called, the best first.
+    """
+
+    libraries: tuple[str, ...] = ("torch",)
 
     def __init__(self, threads: int) -> None:
         self.torch: Any = importlib.import_module("torch")
@@ -37,77 +44,42 @@ class TorchPeer:
 
     def prepare(self, case: Case, data: CaseData) -> Work:
         """Build the work of a case."""
+        call = self.call_of(case, data)
+        return work_of(call, self.compiled(call), partial(self._array, case))
+
+    def call_of(self, case: Case, data: Any) -> Call:
+        """Build the call of a case on tensors."""
         tensors = {name: self._tensor(case, value) for name, value in vars(data).items()}
-        build = {"dropout": self._dropout, "layer_norm": self._layer_norm}
-        function, arguments, keep = build.get(case.op, self._batch_norm)(case, tensors)
-        call = partial(self.compiled(function), *arguments)
-        return Work(call, partial(self._outputs, case), keep=keep)
+        return peer_builder(case, *self.libraries)(self.torch, case, SimpleNamespace(**tensors))
 
-    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compiled(self, call: Call) -> Callable[..., Any]:
         """Return the function as it is; the compiled peer overrides this."""
-        return function
+        return call.function
 
-    def _tensor(self, case: Case, array: Array | None) -> Any:
+    def _tensor(self, case: Case, array: Any) -> Any:
         """Make a tensor in memory that PyTorch allocated, channels last where the case says so."""
-        if array is None:
-            return None
-        tensor = self.torch.from_numpy(array)
-        if case.layout == "nhwc" and array.ndim == 4:
-            tensor = tensor.permute(0, 3, 1, 2)
+        tensor = channels_first(case, tensor_of(self.torch, array))
         return tensor.clone(memory_format=self.torch.preserve_format)
 
-    def _outputs(self, case: Case, result: Any) -> tuple[Array, ...]:
-        tensors = result if isinstance(result, (tuple, list)) else (result,)
-        last = case.layout == "nhwc"
-        return tuple(
-            (tensor.permute(0, 2, 3, 1) if last and tensor.ndim == 4 else tensor).numpy()
-            for tensor in tensors
-        )
+    def _array(self, case: Case, tensor: Any) -> Array:
+        if case.layout == "nhwc" and tensor.ndim == len(case.shape):
+            tensor = tensor.movedim(1, -1)
+        if tensor.dtype == self.torch.bfloat16:
+            bits: Array = tensor.view(self.torch.int16).numpy()
+            return bits.view(ml_dtypes.bfloat16)
+        array: Array = tensor.numpy()
+        return array
 
-    def _dropout(
-        self, case: Case, t: dict[str, Any]
-    ) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
-        aten = self.torch.ops.aten
-        if case.direction == "forward":
-            dropout = self.torch.nn.functional.dropout
-            return lambda x: dropout(x, DROP_PROBABILITY, training=True), (t["x"],), None
-        _, mask = aten.native_dropout(t["x"], DROP_PROBABILITY, True)
-        scale = 1 / (1 - DROP_PROBABILITY)
-        backward = aten.native_dropout_backward
-        return lambda g, m: backward(g, m, scale), (t["grad_output"], mask), mask.cpu().numpy()
 
-    def _layer_norm(
-        self, case: Case, t: dict[str, Any]
-    ) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
-        aten, shape = self.torch.ops.aten, [case.parameters]
-        x, weight, bias = t["x"], t["weight"], t["bias"]
-        if case.direction == "forward":
-            layer_norm = self.torch.nn.functional.layer_norm
-            return lambda x, w, b: layer_norm(x, shape, w, b), (x, weight, bias), None
-        _, mean, inv_std = aten.native_layer_norm(x, shape, weight, bias, EPS)
-        backward, wanted = aten.native_layer_norm_backward, [True, True, True]
-        return (
-            lambda g, x, m, s, w, b: backward(g, x, shape, m, s, w, b, wanted),
-            (t["grad_output"], x, mean, inv_std, weight, bias),
-            None,
-        )
+def tensor_of(torch: Any, array: Array) -> Any:
+    """View an array as a tensor; PyTorch does not know NumPy's bfloat16."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
-    def _batch_norm(
-        self, case: Case, t: dict[str, Any]
-    ) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
-        aten = self.torch.ops.aten
-        batch_norm = self.torch.nn.functional.batch_norm
-        x, weight, bias = t["x"], t["weight"], t["bias"]
-        if case.direction == "inference":
-            arguments = (x, t["running_mean"], t["running_var"], weight, bias)
-            return lambda x, m, v, w, b: batch_norm(x, m, v, w, b, False, 0.1, EPS), arguments, None
-        if case.direction == "forward":
-            train = lambda x, w, b: batch_norm(x, None, None, w, b, True, 0.1, EPS)  # noqa: E731
-            return train, (x, weight, bias), None
-        _, mean, inv_std = aten.native_batch_norm(x, weight, bias, None, None, True, 0.1, EPS)
-        backward, wanted = aten.native_batch_norm_backward, [True, True, True]
-        return (
-            lambda g, x, w, m, s: backward(g, x, w, None, None, m, s, True, EPS, wanted),
-            (t["grad_output"], x, weight, mean, inv_std),
-            None,
-        )
+
+def channels_first(case: Case, tensor: Any) -> Any:
+    """View channels last as PyTorch names them: the same memory."""
+    if case.layout == "nhwc" and tensor.ndim == len(case.shape):
+        return tensor.movedim(-1, 1)
+    return tensor
