@@ -64,7 +64,7 @@ def shape_cases(function: str) -> Iterator[Bad]:
         return
     described, f4 = DESCRIBED[function], np.float32
     bad = partial(Bad, function, described.leader, error=ValueError)
-    if described.kind == "over_axes":
+    if described.kind == "over_axes" and "." not in described.leader:  # that of its mask is checked
         yield bad("of no axis", constant(np.array(1, f4)), words=("got", "()"))
     elif described.least_axes > 1:
         yield bad("of one axis", constant(np.ones(7, f4)), words=("at least 2", "got", "(7,)"))

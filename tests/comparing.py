@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import normdrop as nd
-from cases import DTYPES
+from cases import DTYPES, wide
 from described import Result
 from good_calls import Case, get
 from normdrop import reference
@@ -236,10 +236,12 @@ def check_gradients(
 
 def fence(case: Case, arguments: dict[str, Any], one: Result) -> float:
     """How far a result may be from the definition's, relative to the largest element."""
-    # Statistics of what the call itself has rounded are no more exact than that.
-    rounded_first = one.role == "new_statistic" and case.function.passed("draw")
-    whose = get(arguments, case.function.leader) if rounded_first else one.array
-    return limits(whose.dtype).fence_relative
+    dtype, own = one.array.dtype, get(arguments, case.function.leader).dtype
+    if one.role == "new_statistic" and case.function.passed("draw"):
+        dtype = own  # of what the call itself has rounded
+    elif one.role == "new_statistic" and case.function.arrays("like"):
+        dtype = wide(own)  # sums of gradients, in single precision where that is enough
+    return limits(dtype).fence_relative
 
 
 def assert_near_reference(case: Case, arguments: dict[str, Any], returned: Any) -> None:
