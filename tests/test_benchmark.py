@@ -211,7 +211,7 @@ def test_error_finds_one_wrong_element_in_every_output(case: Case) -> None:
             changed = (*outputs[:index], wrong, *outputs[index + 1 :])
             error = accuracy.worst_error(case, data, changed, keep)
             assert error is not None
-            assert error > 1e4
+            assert error > (20 if case.dtype == "float16" else 1e4)  # 0.5 is fewer units there
 
 
 @every_small_case

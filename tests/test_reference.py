@@ -234,7 +234,7 @@ def test_known_answers_of_the_family():
      (2, 0, "channel_axis must not be 0"), (2, -2, "channel_axis must not be 0")],
 )  # fmt: skip
 def test_groups_that_do_not_divide_are_refused(groups, axis, message):
-    with pytest.raises(ValueError, match=f"group_norm: {message}"):
+    with pytest.raises(ValueError, match=f"group_norm: .*{message}"):
         reference.group_norm(np.zeros((2, 6)), groups, channel_axis=axis)
 
 

@@ -209,7 +209,7 @@ def test_gradients_against_exact_answers(scale, offset, dtype):
         assert_within(errors, limits(dtype).parameter_gradient, "grad bias")
 
 
-@pytest.mark.parametrize("power", [-20, -3, 5, 40])
+@pytest.mark.parametrize("power", [-20, -3, 5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_power_of_two_in_x_changes_no_bit(power, dtype):
     x, weight, bias, _ = case((5, 37), -1, dtype)

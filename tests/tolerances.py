@@ -213,6 +213,16 @@ PERTURBATION = 4.0
 HANG_SECONDS = 3600.0
 
 
+# Gradients of weight norm's g and of PReLU's weight, and sums of a batch norm's gradients, as
+# parameter_gradient: sums of few terms, each of which is a product that is rounded, and g's are
+# divided by a norm.
+PRODUCT_SUMS = {
+    "float32": 2.2,  # 1.73, units of one element
+    "float64": 2.5,  # 2.01, units of seven
+    "float16": 1.01,  # 0.94
+    "bfloat16": 1.01,
+}
+
 # Merged statistics, in units of double, against what their parts say: rounded once, from sums of
 # two doubles.
 MERGED_UNITS = 1.0

@@ -168,11 +168,16 @@ def _distribution(report: Report, peer: str) -> Iterator[str]:
         ratios = ratios_of(rows, peer)
         if ratios is None:
             continue
-        values = "".join(f"{ratios.percentile(percent):8.2f}" for percent in PERCENTILES)
+        values = "".join(_in_eight(ratios.percentile(percent)) for percent in PERCENTILES)
         shares = "".join(
             f"{100 * ratios.share_below(limit):6.1f} %" for limit in (LOSS_RATIO, HEAVY_LOSS_RATIO)
         )
-        yield f"  {name:32}{len(ratios.ratios):6}{ratios.geometric_mean:8.2f}{values}{shares}"
+        yield f"  {name:32}{len(ratios.ratios):6}{_in_eight(ratios.geometric_mean)}{values}{shares}"
+
+
+def _in_eight(ratio: float) -> str:
+    """Format in eight characters."""
+    return f"{ratio:8.2f}" if ratio < 1000 else f"{ratio:8.0f}"
 
 
 def _losses(report: Report, peer: str, count: int, seed: int) -> Iterator[str]:
