@@ -84,19 +84,16 @@ def test_a_row_does_not_depend_on_its_batch(case, dtype, backend):
     for first, last in parts:
         part = Case(case.function, (last - first, *case.shape[1:]), case.options)
         fewer = dict(arguments)
-        for argument in case.function.arrays(*kinds_of_rows(case)):
+        roles = ["leader", "like"]
+        if case.function.kind != "per_channel":  # there statistics are of channels, not of rows
+            roles += ["statistic", "statistics"]
+        for argument in case.function.arrays(*roles):
             put(fewer, argument, get(arguments, argument)[first:last].copy())
         alone = part.function.results(part.function.call(**renumbered(part, fewer)), fewer)
         for got, expected in zip(alone, whole, strict=True):
             if got.role != "gradient":  # the sums over all rows
                 where = f"{got.name} of rows {first} to {last}"
                 assert_same_bits(got.array, expected.array[first:last], where)
-
-
-def kinds_of_rows(case: Case) -> tuple[str, ...]:
-    """The roles of arrays that have rows; statistics of a channel are those of all rows."""
-    statistics = () if case.function.kind == "per_channel" else ("statistic", "statistics")
-    return ("leader", "like", *statistics)
 
 
 def renumbered(case: Case, arguments: dict[str, Any]) -> dict[str, Any]:

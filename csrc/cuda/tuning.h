@@ -31,7 +31,7 @@ inline constexpr int short_row_block = 128;
 // which 32 elements of float32 and two passes over them need without spilling; doubles, and rows that do
 // not lie in whole vectors, need more.
 inline constexpr int row_threads_resident = 768;
-inline constexpr int wide_row_threads_resident = 640;
+inline constexpr int wide_row_threads_resident = 512;
 
 // Batch norm of channels on chip: threads that a multiprocessor shall hold at once, forward and
 // backward, whose chunks of two arrays take twice the registers.
@@ -51,6 +51,9 @@ inline constexpr int shared_bytes_beside_chunks =
 // registers (two doubles each), and the largest block. Bits.
 inline constexpr int backward_columns_per_thread = 8;
 inline constexpr int backward_block = 512;
+
+// Its threads that a multiprocessor shall hold at once.
+inline constexpr int backward_threads_resident = 512;
 
 // Its slots of rows: one for every so many rows, which keeps partial results below a twentieth of the
 // traffic, but enough of them for a card while there are rows, and no more than two for each of an

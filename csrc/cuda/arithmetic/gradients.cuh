@@ -9,6 +9,30 @@
 
 namespace normdrop::NORMDROP_DEVICE {
 
+// What a forward pass kept of its sets.
+struct SetStatistics {
+  const double* mean = nullptr;  // null: 0
+  const double* inv_std = nullptr;
+  const double* norm = nullptr;  // 1 / inv_std, where that is null; if both are, 1
+
+  __device__ __forceinline__ double mean_at(std::int64_t set) const {
+    return mean != nullptr ? mean[set] : 0.0;
+  }
+  __device__ __forceinline__ double inv_std_at(std::int64_t set) const {
+    if (inv_std != nullptr) return inv_std[set];
+    return norm != nullptr ? 1.0 / norm[set] : 1.0;
+  }
+};
+
+// What a sum is multiplied by to be a mean in grad_x: 1 / count, or 0 where the statistic does not have
+// it. RMS norm has no mean of g, frozen statistics have none.
+struct MeanFactors {
+  double grad;
+  double grad_x_hat;
+
+  __host__ __device__ bool none() const { return grad == 0.0 && grad_x_hat == 0.0; }
+};
+
 // Sums of g = grad_output * weight and of g * x^.
 template <class T>
 struct GradientSums {
@@ -37,22 +61,27 @@ struct GradientLine {
   double factor;
 };
 
-// Where the statistics were constants, reciprocal is 0 and gradient() uses the factor alone.
-__device__ __forceinline__ GradientLine line_of(double mean, double inv_std, double g, double gx,
-                                                double reciprocal, double weight) {
-  return {mean, inv_std, g * reciprocal, gx * reciprocal, inv_std * weight};
+// Where the statistics were constants, gradient() uses the factor alone.
+__device__ __forceinline__ GradientLine line_of(double mean, double inv_std, double grad,
+                                                double grad_x_hat, const MeanFactors& factors,
+                                                double weight) {
+  return {.mean = mean,
+          .inv_std = inv_std,
+          .mean_g = grad * factors.grad,
+          .mean_g_x_hat = grad_x_hat * factors.grad_x_hat,
+          .factor = inv_std * weight};
 }
 
 // ((g - mean_g) - x^ * mean_g_x_hat) * factor; with constant statistics g * factor whatever x is.
 template <class T>
 __device__ __forceinline__ T gradient(T grad_output, T x, const GradientLine& line, double weight,
-                                      bool constants) {
+                                      bool constants, T addend = {}) {
   double g = static_cast<double>(widened(grad_output)) * weight;
   if (!constants) {
     const double x_hat = (static_cast<double>(widened(x)) - line.mean) * line.inv_std;
     g = (g - line.mean_g) - x_hat * line.mean_g_x_hat;
   }
-  return rounded<T>(g * line.factor);
+  return rounded<T>(fma(g, line.factor, static_cast<double>(widened(addend))));
 }
 
 // A column's sum over a slot of rows. Terms of half types are floats: their errors are kept too.

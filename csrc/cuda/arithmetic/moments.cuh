@@ -103,6 +103,21 @@ __device__ __forceinline__ Moments merge_in_warp(std::int64_t parts, Part&& part
   return {total.count, total.sum, squares.value, scale};
 }
 
+// What a forward pass asks of a set, in the order part -> merge -> finish: the part of a chunk
+// (moments_of), all parts together (merge_in_warp, combine), and the normaliser (normaliser_of in
+// normalise.cuh). All are Moments. Squares are taken about 0, and their sums stay 0.
+struct MeanAndVariance {
+  static constexpr bool centred() { return true; }
+};
+struct Squares {
+  static constexpr bool centred() { return false; }
+};
+// One of them, known at launch, where a second kernel would not pay.
+struct EitherStatistic {
+  bool is_centred;
+  __host__ __device__ bool centred() const { return is_centred; }
+};
+
 // Shared memory of a block for the moments of what its threads hold.
 template <class T>
 struct MomentSlots {
@@ -111,12 +126,13 @@ struct MomentSlots {
   running_sums<T>* squares;
 };
 
-// Mean and squares of the elements that `threads` threads hold: two passes over registers.
+// Sum and squares of the elements that `threads` threads hold: two passes over registers, of Squares
+// one.
 // Deviations from a mean that is exact for equal elements vanish exactly. What lies beyond the end is
 // 0 in a pack: it adds nothing to a sum, but its deviation must not count.
-template <int threads, class T, class Elements>
+template <int threads, class T, class Elements, class Statistic>
 __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor& count,
-                                              const MomentSlots<T>& slots) {
+                                              const MomentSlots<T>& slots, Statistic statistic) {
   double scale = 1.0;
   if constexpr (sizeof(T) == 8) {
     double largest = 0.0;
@@ -129,22 +145,27 @@ __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor&
         reduce<threads>(largest, slots.largest, [](double a, double b) { return fmax(a, b); });
     scale = scale_for<T>(largest);
   }
-  running_sums<T> sum{};
+  double_double total_sum{0.0, 0.0};
+  double_double mean{0.0, 0.0};
+  if (statistic.centred()) {
+    running_sums<T> sum{};
 #pragma unroll
-  for (int k = 0; k < Elements::packs; ++k) {
-    running_sums<T> of_pack{};
+    for (int k = 0; k < Elements::packs; ++k) {
+      running_sums<T> of_pack{};
 #pragma unroll
-    for (int j = 0; j < Elements::unit; ++j) {
-      of_pack.add_term(static_cast<double>(widened(elements.pack[k][j])) * scale);
+      for (int j = 0; j < Elements::unit; ++j) {
+        of_pack.add_term(static_cast<double>(widened(elements.pack[k][j])) * scale);
+      }
+      sum = combine(sum, of_pack);
     }
-    sum = combine(sum, of_pack);
+    total_sum = reduce<threads>(sum, slots.sums).total();
+    mean = count.quotient(total_sum);
+#pragma unroll
+    for (int k = 0; k < Elements::packs; ++k) forget_widened(elements.pack[k]);
   }
-  const double_double total_sum = reduce<threads>(sum, slots.sums).total();
-  const double_double mean = count.quotient(total_sum);
   running_sums<T> squares{};
 #pragma unroll
   for (int k = 0; k < Elements::packs; ++k) {
-    forget_widened(elements.pack[k]);
     running_sums<T> of_pack{};
 #pragma unroll
     for (int j = 0; j < Elements::unit; ++j) {

@@ -43,19 +43,31 @@ __device__ __forceinline__ SingleNormaliser single_normaliser(double_double mean
           rounded<float>(-rest * inv_std), usable};
 }
 
-template <class T>
+// Where a sum is not finite. Beside an infinity the squares of all other elements are nothing.
+__device__ __forceinline__ Normaliser spoilt_normaliser(const Moments& m, bool centred) {
+  const double nan = double_of(std::uint64_t{0x7ff8000000000000u});
+  Normaliser n{};
+  n.scale = m.scale;
+  if (!centred && m.sum_of_squares == m.sum_of_squares) {
+    n.var = m.sum_of_squares;
+    return n;
+  }
+  // The mean of an infinity is itself, which Divisor does not give.
+  n.mean = {centred ? m.sum.high / m.count : 0.0, 0.0};
+  n.inv_std = {nan, 0.0};
+  n.var = nan;
+  return n;
+}
+
+template <class T, class Statistic>
 __device__ __forceinline__ Normaliser normaliser_of(const Moments& m, const Divisor& count,
-                                                    double eps) {
+                                                    double eps, Statistic statistic) {
+  if (!is_finite(m.sum_of_squares) || !is_finite(m.sum.high)) {
+    return spoilt_normaliser(m, statistic.centred());
+  }
   Normaliser n{};
   n.mean = count.quotient(m.sum);
   n.scale = m.scale;
-  if (!is_finite(m.sum_of_squares) || !is_finite(m.sum.high)) {
-    const double nan = double_of(std::uint64_t{0x7ff8000000000000u});
-    n.mean = {m.sum.high / m.count, 0.0};  // of an infinity: itself, as divide() does not give it
-    n.inv_std = {nan, 0.0};
-    n.var = nan;
-    return n;
-  }
   const double scaled_eps = eps * m.scale * m.scale;
   const double_double var = count.quotient({m.sum_of_squares, 0.0});
   n.var = var.high;
@@ -86,14 +98,16 @@ __device__ __forceinline__ double reported_inv_std(const Normaliser& n) {
 
 // Statistics as the caller asked for them; any may be null.
 struct Statistics {
-  double* mean;
-  double* var;
-  double* inv_std;
+  double* mean = nullptr;
+  double* var = nullptr;
+  double* inv_std = nullptr;
+  double* norm = nullptr;  // the root of what is var elsewhere
 
   __device__ void set(std::int64_t set, const Normaliser& n) const {
     if (mean != nullptr) mean[set] = reported_mean(n);
     if (var != nullptr) var[set] = reported_var(n);
     if (inv_std != nullptr) inv_std[set] = reported_inv_std(n);
+    if (norm != nullptr) norm[set] = sqrt(n.var) / n.scale;
   }
 };
 
@@ -198,11 +212,12 @@ __device__ __forceinline__ void normalise_pack(Pack<T, elements>& pack, const He
 }
 
 // What all threads of a block shall use, worked out by the first warp.
-template <class T, class MomentsOfAll>
+template <class T, class Statistic, class MomentsOfAll>
 __device__ __forceinline__ void share_normaliser(const Divisor& count, double eps,
-                                                 Normaliser* shared, MomentsOfAll&& moments) {
+                                                 Statistic statistic, Normaliser* shared,
+                                                 MomentsOfAll&& moments) {
   if (threadIdx.x < warp_threads) {
-    const Normaliser n = normaliser_of<T>(moments(), count, eps);
+    const Normaliser n = normaliser_of<T>(moments(), count, eps, statistic);
     if (threadIdx.x == 0) *shared = n;
   }
   __syncthreads();

@@ -1,4 +1,7 @@
-// Batch norm of channels that stay on chip: x is read once forward, grad_output and x once backward,
+// Norms of channels that stay on chip, forward and backward:
+//   y = (x - mean) * inv_std * weight + bias
+//   grad_x = ((g - mean_g) - x^ * mean_g_x_hat) * inv_std * weight
+// x is read once forward, grad_output and x once backward,
 // a chunk in each block of a cluster, forward in some cards' shared memory several. The chunks, and the
 // order in which they are merged, are those of the passes through memory, and so are the bits.
 #pragma once
@@ -14,7 +17,7 @@ struct NormaliseChannels {
   IndexMap x_map;  // (channel, run, element)
   IndexMap y_map;
   RunPlan plan;
-  Divisor count;  // of a channel's elements
+  Divisor divisor;  // what the squares of a channel are divided by
 };
 
 // Single elements of several chunks take more registers than two blocks leave.
@@ -42,6 +45,7 @@ __global__ void __launch_bounds__(block_threads, channel_blocks_resident<unit, s
   const auto report = [&](const Normaliser& n) { a.arrays.statistics.set(channel, n); };
   const auto write = [&](Elements& elements, int chunk, const Normaliser& n) {
     const Chunk place = of_channel(chunk).afresh();
+    T* to = a.arrays.y + place.first(a.y_map);
     const Held<T> held = hold<T>(n);
 #pragma unroll
     for (int k = 0; k < Elements::packs; ++k) {
@@ -49,11 +53,12 @@ __global__ void __launch_bounds__(block_threads, channel_blocks_resident<unit, s
       forget_widened(elements.pack[k]);
       normalise_pack<true>(elements.pack[k], held, &n, weight, bias,
                            a.arrays.bias.values != nullptr);
-      elements.write(a.arrays.y, a.y_map, place, k);
+      elements.write(to, a.y_map, place, k);
     }
   };
-  normalise_on_chip<T, several>(spread, static_cast<int>(blockIdx.x % blocks), a.count,
-                                a.arrays.eps, outline, load, report, write);
+  normalise_on_chip<T, several>(spread, static_cast<int>(blockIdx.x % blocks),
+                                a.arrays.measure.statistic(), a.divisor, a.arrays.measure.eps,
+                                outline, load, report, write);
 }
 
 template <class T>
@@ -66,7 +71,7 @@ struct GradientOfChannels {
   IndexMap x_map;
   IndexMap grad_x_map;
   RunPlan plan;
-  double reciprocal;  // 1 / count, or 0 where the statistics were constants
+  MeanFactors mean_factors;
 };
 
 template <class T, int unit, bool aligned>
@@ -97,20 +102,21 @@ __global__ void __launch_bounds__(block_threads,
   ChunkElements<T, unit, aligned> x(chunk);
   grad.load(a.arrays.grad_output, a.grad_output_map, chunk);
   x.load(a.arrays.x, a.x_map, chunk.afresh());
-  const double mean = a.arrays.mean[chunk.set];
-  const double inv_std = a.arrays.inv_std[chunk.set];
+  const double mean = a.arrays.statistics.mean_at(chunk.set);
+  const double inv_std = a.arrays.statistics.inv_std_at(chunk.set);
   GradientSums<T> sums = reduce<block_threads>(sums_of(grad, x, mean, inv_std), sum_slots);
   if (a.plan.chunks > 1) sums = over_cluster(sums, part, static_cast<int>(a.plan.chunks));
-  const double g = sums.grad.total().high;
-  const double gx = sums.grad_x_hat.total().high;
+  const double grad_sum = sums.grad.total().high;
+  const double grad_x_hat_sum = sums.grad_x_hat.total().high;
   if (chunk.slot == 0 && threadIdx.x == 0) {
-    a.grad_bias.set(chunk.set, g);
-    a.grad_weight.set(chunk.set, gx);
+    a.grad_bias.set(chunk.set, grad_sum);
+    a.grad_weight.set(chunk.set, grad_x_hat_sum);
   }
-  const bool constants = a.reciprocal == 0.0;
+  const bool constants = a.mean_factors.none();
   const Chunk again = chunk.afresh();
-  const GradientLine line =
-      line_of(mean, inv_std, g, gx, a.reciprocal, static_cast<double>(a.weight.at(chunk.set, 1)));
+  T* to = a.arrays.grad_x + again.first(a.grad_x_map);
+  const GradientLine line = line_of(mean, inv_std, grad_sum, grad_x_hat_sum, a.mean_factors,
+                                    static_cast<double>(a.weight.at(chunk.set, 1)));
 #pragma unroll
   for (int k = 0; k < grad.packs; ++k) {
     if (grad.empty(k, chunk)) continue;
@@ -120,7 +126,7 @@ __global__ void __launch_bounds__(block_threads,
     for (int j = 0; j < unit; ++j) {
       grad.pack[k].set(j, gradient(grad.pack[k][j], x.pack[k][j], line, 1.0, constants));
     }
-    grad.write(a.arrays.grad_x, a.grad_x_map, again, k);
+    grad.write(to, a.grad_x_map, again, k);
   }
   if (a.plan.chunks > 1) cluster_sync();  // no block may end while another still reads its part
 }

@@ -11,13 +11,22 @@ namespace normdrop::NORMDROP_DEVICE {
 
 using cuda_tuning::block_threads;
 
-// Where something lies for (set, run, element) or (outer, row, column), in elements.
+// Where something lies for (set, run, element) or (outer, row, column), in elements. Of sets, `together`
+// neighbours may be `step` apart in each of what lies `first` apart: the groups of group norm in a batch
+// index.
 struct IndexMap {
-  std::int64_t first;
-  std::int64_t second;
-  std::int64_t third;
+  std::int64_t first = 0;
+  std::int64_t second = 0;
+  std::int64_t third = 0;
+  std::int64_t together = 1;
+  std::int64_t step = 0;
+
   __host__ __device__ std::int64_t at(std::int64_t i, std::int64_t j, std::int64_t k) const {
     return i * first + j * second + k * third;
+  }
+  // Divides: once for a thread.
+  __host__ __device__ std::int64_t of_set(std::int64_t set) const {
+    return together == 1 ? set * first : set / together * first + set % together * step;
   }
 };
 
@@ -25,7 +34,8 @@ struct IndexMap {
 template <class T>
 bool packs_lie_aligned(const void* pointer, const IndexMap& map, int unit) {
   return packs_lie_aligned<T>(pointer, map.first, unit) &&
-         packs_lie_aligned<T>(pointer, map.second, unit);
+         packs_lie_aligned<T>(pointer, map.second, unit) &&
+         packs_lie_aligned<T>(pointer, map.step, unit);
 }
 
 // Elements of a set in chunks: some whole runs, or a part of one.
@@ -101,10 +111,13 @@ struct Chunk {
     const int run = run_of(i);
     return map.at(set, first_run, begin) + run * map.second + (i - run * length) * map.third;
   }
-  // Of an array, whose elements are neighbours.
-  __device__ std::int64_t element(const IndexMap& map, int i) const {
+  // Of an array, whose elements are neighbours: where the chunk begins, and how far from there.
+  __device__ std::int64_t first(const IndexMap& map) const {
+    return map.of_set(set) + first_run * map.second + begin;
+  }
+  __device__ std::int64_t beyond_first(const IndexMap& map, int i) const {
     const int run = run_of(i);
-    return map.at(set, first_run, begin) + run * map.second + (i - run * length);
+    return run * map.second + (i - run * length);
   }
 
   // Of a pack that begins with element i.
@@ -157,14 +170,16 @@ struct ChunkElements {
   __device__ __forceinline__ int count() const { return elements; }
 
   __device__ __forceinline__ void load(const T* x, const IndexMap& map, const Chunk& chunk) {
+    const T* from = x + chunk.first(map);
     load_packs<aligned, warp_threads, false>(pack, [&](int k) {
-      return x + chunk.element(map, index(k));
+      return from + chunk.beyond_first(map, index(k));
     }, [&](int k) { return chunk.place<unit>(index(k)); });
   }
 
-  __device__ __forceinline__ void write(T* y, const IndexMap& map, const Chunk& chunk,
+  // `to` is where the chunk begins.
+  __device__ __forceinline__ void write(T* to, const IndexMap& map, const Chunk& chunk,
                                         int k) const {
-    store_pack<T, unit, aligned>(y + chunk.element(map, index(k)), pack[k],
+    store_pack<T, unit, aligned>(to + chunk.beyond_first(map, index(k)), pack[k],
                                  chunk.place<unit>(index(k)));
   }
 };

@@ -11,7 +11,7 @@
 
 namespace normdrop::NORMDROP_DEVICE {
 
-// The chunks of a row over the blocks of a cluster; one block is no cluster.
+// The chunks of a row over the blocks of a cluster. A row in a single block is launched without one.
 struct ChunkSpread {
   int chunks;
   int of_block;  // the last block may have fewer
@@ -24,7 +24,8 @@ inline constexpr int most_chunks_of_block = 16;
 
 // Of one chunk a block.
 inline ChunkSpread one_chunk_a_block(std::int64_t chunks) {
-  return {static_cast<int>(chunks), 1, static_cast<int>(chunks), 0};
+  const int count = static_cast<int>(chunks);
+  return {.chunks = count, .of_block = 1, .blocks = count, .shared_bytes = 0};
 }
 
 inline int largest_cluster() {
@@ -47,8 +48,10 @@ inline ChunkSpread spread_on_chip(std::int64_t chunks, std::int64_t chunk_bytes)
       device_limits().shared_bytes_per_block / cuda_tuning::several_blocks_resident -
       cuda_tuning::shared_bytes_beside_chunks;
   if (of_block > most_chunks_of_block || bytes > room) return {};
-  return {static_cast<int>(chunks), static_cast<int>(of_block),
-          static_cast<int>(divided_up(chunks, of_block)), static_cast<std::size_t>(bytes)};
+  return {.chunks = static_cast<int>(chunks),
+          .of_block = static_cast<int>(of_block),
+          .blocks = static_cast<int>(divided_up(chunks, of_block)),
+          .shared_bytes = static_cast<std::size_t>(bytes)};
 }
 
 inline LaunchDims clusters_of(const ChunkSpread& spread, std::int64_t rows, int threads) {

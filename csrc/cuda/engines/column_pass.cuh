@@ -2,6 +2,7 @@
 // its columns and goes down the rows.
 #pragma once
 
+#include "cuda/arithmetic/quotient.cuh"
 #include "cuda/engines/slots.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -10,7 +11,8 @@ template <class T>
 struct NormaliseColumns {
   const T* x;
   T* y;
-  const Normaliser* normalisers;  // (outer, columns)
+  const Normaliser* normalisers;  // (outer, columns / columns_together)
+  Quotient columns_together;
   Parameter<T> weight;
   Parameter<T> bias;
   IndexMap x_map;
@@ -37,12 +39,13 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
   const ColumnPlace place(a.plan, unit);
   const bool has_columns = place.column < a.plan.columns;
   const bool has_bias = a.bias.values != nullptr;
-  const Normaliser* first = a.normalisers + place.outer * a.plan.columns + place.column;
+  const Normaliser* of_outer = a.normalisers + place.outer * a.columns_together.of(a.plan.columns);
+  const auto normaliser = [&](int j) { return of_outer + a.columns_together.of(place.column + j); };
   Held<T> held[unit];
   wide<T> weight[unit] = {};
   wide<T> bias[unit] = {};
 #pragma unroll
-  for (int j = 0; j < unit; ++j) held[j] = has_columns ? hold<T>(first[j]) : Held<T>{};
+  for (int j = 0; j < unit; ++j) held[j] = has_columns ? hold<T>(*normaliser(j)) : Held<T>{};
   if (has_columns && a.parameter_map.second == 0) {
     load_parameters(a.weight, a.parameter_map, place, 0, 1, weight);
     load_parameters(a.bias, a.parameter_map, place, 0, 0, bias);
@@ -60,8 +63,8 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
         }
 #pragma unroll
         for (int j = 0; j < unit; ++j) {
-          pack[k].set(
-              j, normalised<finite>(pack[k][j], held[j], first + j, weight[j], bias[j], has_bias));
+          pack[k].set(j, normalised<finite>(pack[k][j], held[j], normaliser(j), weight[j], bias[j],
+                                            has_bias));
         }
       }
       store_pack<T, unit, aligned>(a.y + a.y_map.at(place.outer, r, place.column), pack[k],
@@ -83,6 +86,8 @@ struct GradientOfColumns {
   IndexMap parameter_map;
   ColumnPlan plan;  // slots of column_pass_rows rows
   bool constants;
+  const T* addend;  // or null
+  IndexMap addend_map;
 };
 
 template <class T, int unit, bool aligned>
@@ -101,6 +106,10 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
     Pack<T, unit> x[rows_at_once];
     place.load<aligned>(a.grad_output, a.grad_output_map, a.plan, row, pack);
     place.load<aligned>(a.x, a.x_map, a.plan, row, x);
+    Pack<T, unit> addend[rows_at_once] = {};
+    if (a.addend != nullptr) {
+      place.load<aligned>(a.addend, a.addend_map, a.plan, row, addend);
+    }
 #pragma unroll
     for (int k = 0; k < rows_at_once; ++k) {
       const std::int64_t r = row + k * column_block_rows;
@@ -110,7 +119,7 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
 #pragma unroll
         for (int j = 0; j < unit; ++j) {
           pack[k].set(j, gradient(pack[k][j], x[k][j], line[j], static_cast<double>(weight[j]),
-                                  a.constants));
+                                  a.constants, addend[k][j]));
         }
       }
       store_pack<T, unit, aligned>(a.grad_x + a.grad_x_map.at(place.outer, r, place.column),

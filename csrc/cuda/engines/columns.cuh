@@ -83,7 +83,7 @@ inline constexpr int rows_together = rows_at_once * column_block_rows;
 // Mean and squares of `rows` values of one column in registers.
 template <class T, int rows, int unit>
 __device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pack)[rows], int j,
-                                                        int count) {
+                                                        int count, EitherStatistic statistic) {
   double scale = 1.0;
   if constexpr (sizeof(T) == 8) {
     double largest = 0.0;
@@ -93,13 +93,17 @@ __device__ __forceinline__ Moments moments_in_registers(const Pack<T, unit> (&pa
     }
     scale = scale_for<T>(largest);
   }
-  running_sums<T> sum{};
+  double_double total{0.0, 0.0};
+  double_double mean{0.0, 0.0};
+  if (statistic.centred()) {
+    running_sums<T> sum{};
 #pragma unroll
-  for (int k = 0; k < rows; ++k) {
-    if (k < count) sum.add_term(static_cast<double>(widened(pack[k][j])) * scale);
+    for (int k = 0; k < rows; ++k) {
+      if (k < count) sum.add_term(static_cast<double>(widened(pack[k][j])) * scale);
+    }
+    total = sum.total();
+    mean = Divisor(count).quotient(total);
   }
-  const double_double total = sum.total();
-  const double_double mean = Divisor(count).quotient(total);
   running_sums<T> squares{};
 #pragma unroll
   for (int k = 0; k < rows; ++k) {
@@ -128,7 +132,8 @@ __device__ __forceinline__ void combine_block_rows(Value (&value)[unit], Value* 
 // slots[slot * sets + outer * columns + column]
 template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(column_threads, column_blocks_resident)
-    column_moments(const T* x, IndexMap x_map, ColumnPlan plan, Moments* slots) {
+    column_moments(const T* x, IndexMap x_map, ColumnPlan plan, EitherStatistic statistic,
+                   Moments* slots) {
   constexpr int rows = cuda_tuning::column_rows_in_registers;
   SHARED_ARRAY(Moments, shared, column_threads);
   const ColumnPlace place(plan, unit);
@@ -144,7 +149,7 @@ __global__ void __launch_bounds__(column_threads, column_blocks_resident)
     so_far += count;
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
-      moments[j] = combine(moments[j], moments_in_registers<T>(pack, j, count));
+      moments[j] = combine(moments[j], moments_in_registers<T>(pack, j, count, statistic));
       // The same for all columns, so that they share registers.
       moments[j].count = so_far;
       if constexpr (sizeof(T) < 8) moments[j].scale = 1.0;

@@ -2,6 +2,7 @@
 // element.
 #pragma once
 
+#include "cuda/arithmetic/quotient.cuh"
 #include "cuda/engines/chunks.cuh"
 
 namespace normdrop::NORMDROP_DEVICE {
@@ -15,28 +16,6 @@ struct DenseShape {
   // Whether packs are whole, and none crosses from one index of the innermost axis longer than 1 to
   // the next.
   bool in_packs(int unit) const { return (inner == 1 ? middle : inner) % unit == 0; }
-};
-
-// Division by a number that is known at launch: a multiplication, where the dividend has 31 bits
-// (Granlund, Montgomery 1994).
-class Quotient {
- public:
-  explicit Quotient(std::int64_t divisor) : divisor_(divisor) {
-    if (divisor >> 31 != 0) return;
-    while (std::int64_t{1} << (shift_ - 31) < divisor) ++shift_;
-    const std::uint64_t power = std::uint64_t{1} << shift_;
-    const auto d = static_cast<std::uint64_t>(divisor);
-    factor_ = static_cast<std::uint32_t>((power + d - 1) / d);
-  }
-  __device__ __forceinline__ std::int64_t of(std::int64_t dividend) const {
-    if (dividend >> 31 != 0 || factor_ == 0) return dividend / divisor_;
-    return static_cast<std::int64_t>(static_cast<std::uint64_t>(dividend) * factor_ >> shift_);
-  }
-
- private:
-  std::int64_t divisor_;
-  std::uint32_t factor_ = 0;  // ceil(2^shift / divisor), or 0: not at hand
-  int shift_ = 31;
 };
 
 // (outer, middle, inner) in packs that begin anew with each outer index.
@@ -85,5 +64,12 @@ struct ElementsOfPack {
     ++middle;
   }
 };
+
+// The packs of a thread in an element-wise pass, `block_threads` packs apart.
+inline constexpr int packs_per_thread = cuda_tuning::packs_per_thread;
+__device__ __forceinline__ std::int64_t pack_of_thread(int k) {
+  return (static_cast<std::int64_t>(blockIdx.x) * packs_per_thread + k) * block_threads +
+         threadIdx.x;
+}
 
 }  // namespace normdrop::NORMDROP_DEVICE

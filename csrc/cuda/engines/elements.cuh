@@ -23,13 +23,6 @@ __device__ __forceinline__ void load_parameters(const Parameter<T>& parameter, c
   }
 }
 
-// The packs of a thread in an element-wise pass, `block_threads` packs apart.
-inline constexpr int packs_per_thread = cuda_tuning::packs_per_thread;
-__device__ __forceinline__ std::int64_t pack_of_thread(int k) {
-  return (static_cast<std::int64_t>(blockIdx.x) * packs_per_thread + k) * block_threads +
-         threadIdx.x;
-}
-
 template <class T>
 struct NormaliseElements {
   const T* x;
@@ -41,8 +34,13 @@ struct NormaliseElements {
   std::int64_t x_outer_stride;
   std::int64_t y_outer_stride;
   IndexMap normaliser_map;
+  Quotient middle_together;
   IndexMap parameter_map;
   bool parameters_aligned;
+
+  __device__ __forceinline__ const Normaliser* normaliser(const ElementsOfPack& at) const {
+    return normalisers + normaliser_map.at(at.outer, middle_together.of(at.middle), at.inner);
+  }
 };
 
 // Elements of a pack that crosses from one normaliser to the next.
@@ -53,7 +51,7 @@ __device__ __forceinline__ void normalise_across(Pack<T, unit>& pack, ElementsOf
 #pragma unroll
   for (int j = 0; j < unit; ++j) {
     if (j >= at.count) break;
-    const Normaliser* normaliser = a.normalisers + at.in(a.normaliser_map);
+    const Normaliser* normaliser = a.normaliser(at);
     const std::int64_t parameter = at.in(a.parameter_map);
     pack.set(j, normalised<finite>(pack[j], hold<T>(*normaliser), normaliser,
                                    a.weight.at(parameter, 1), a.bias.at(parameter, 0), has_bias));
@@ -65,17 +63,22 @@ template <class T, bool aligned, bool finite>
 __global__ void __launch_bounds__(block_threads) normalise_elements(NormaliseElements<T> a) {
   constexpr int unit = vector_elements<T>;
   Pack<T, unit> pack[packs_per_thread];
-  const auto indices = [&](int k) { return ElementsOfPack(a.in, pack_of_thread(k), unit); };
-  load_packs<aligned, warp_threads, false>(pack, [&](int k) {
-    const ElementsOfPack at = indices(k);
-    return a.x + at.outer * a.x_outer_stride + at.offset;
-  }, [&](int k) { return indices(k).template place<unit>(a.in.shape); });
+  const T* from[packs_per_thread];
+  PackPlace place[packs_per_thread];
+#pragma unroll
+  for (int k = 0; k < packs_per_thread; ++k) {
+    const ElementsOfPack at(a.in, pack_of_thread(k), unit);
+    from[k] = a.x + at.outer * a.x_outer_stride + at.offset;
+    place[k] = at.place<unit>(a.in.shape);
+  }
+  load_packs<aligned, warp_threads, false>(pack, [&](int k) { return from[k]; },
+                                           [&](int k) { return place[k]; });
 #pragma unroll
   for (int k = 0; k < packs_per_thread; ++k) {
     const ElementsOfPack at(a.in, pack_of_thread(k), unit);
     if (at.count > 0) {
       if (aligned || at.stays(a.in.shape, unit)) {
-        const Normaliser* normaliser = a.normalisers + at.in(a.normaliser_map);
+        const Normaliser* normaliser = a.normaliser(at);
         wide<T> weight[unit];
         wide<T> bias[unit];
         load_parameters(a.weight, a.parameter_map, a.in.shape, at, 1, a.parameters_aligned, weight);
@@ -106,17 +109,21 @@ struct GradientElements {
   IndexMap parameter_map;
   bool parameters_aligned;
   bool constants;
+  const T* addend;  // or null
+  std::int64_t addend_outer_stride;
 };
 
 // Elements of a pack that crosses from one line to the next.
 template <class T, int unit>
 __device__ __forceinline__ void gradient_across(Pack<T, unit>& pack, const Pack<T, unit>& x,
-                                                ElementsOfPack at, const GradientElements<T>& a) {
+                                                const Pack<T, unit>& addend, ElementsOfPack at,
+                                                const GradientElements<T>& a) {
 #pragma unroll
   for (int j = 0; j < unit; ++j) {
     if (j >= at.count) break;
     pack.set(j, gradient(pack[j], x[j], a.lines[at.in(a.line_map)],
-                         static_cast<double>(a.weight.at(at.in(a.parameter_map), 1)), a.constants));
+                         static_cast<double>(a.weight.at(at.in(a.parameter_map), 1)), a.constants,
+                         addend[j]));
     at.next(a.in.shape);
   }
 }
@@ -126,16 +133,28 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
   constexpr int unit = vector_elements<T>;
   Pack<T, unit> pack[packs_per_thread];
   Pack<T, unit> x[packs_per_thread];
-  const auto indices = [&](int k) { return ElementsOfPack(a.in, pack_of_thread(k), unit); };
-  const auto address = [&](const T* array, std::int64_t outer_stride, int k) {
-    const ElementsOfPack at = indices(k);
-    return array + at.outer * outer_stride + at.offset;
-  };
-  load_pairs<aligned, warp_threads, false>(pack, x, [&](int k) {
-    return address(a.grad_output, a.grad_output_outer_stride, k);
-  }, [&](int k) { return address(a.x, a.x_outer_stride, k); }, [&](int k) {
-    return indices(k).template place<unit>(a.in.shape);
-  });
+  Pack<T, unit> addend[packs_per_thread];
+  const T* of_grad_output[packs_per_thread];
+  const T* of_x[packs_per_thread];
+  const T* of_addend[packs_per_thread];
+  PackPlace of_pack[packs_per_thread];
+#pragma unroll
+  for (int k = 0; k < packs_per_thread; ++k) {
+    const ElementsOfPack at(a.in, pack_of_thread(k), unit);
+    of_grad_output[k] = a.grad_output + at.outer * a.grad_output_outer_stride + at.offset;
+    of_x[k] = a.x + at.outer * a.x_outer_stride + at.offset;
+    of_addend[k] =
+        a.addend != nullptr ? a.addend + at.outer * a.addend_outer_stride + at.offset : nullptr;
+    of_pack[k] = at.place<unit>(a.in.shape);
+  }
+  const auto place = [&](int k) { return of_pack[k]; };
+  load_pairs<aligned, warp_threads, false>(pack, x, [&](int k) { return of_grad_output[k]; },
+                                           [&](int k) { return of_x[k]; }, place);
+#pragma unroll
+  for (int k = 0; k < packs_per_thread; ++k) addend[k] = zero_pack<T, unit>();
+  if (a.addend != nullptr) {
+    load_packs<aligned, warp_threads, false>(addend, [&](int k) { return of_addend[k]; }, place);
+  }
 #pragma unroll
   for (int k = 0; k < packs_per_thread; ++k) {
     const ElementsOfPack at(a.in, pack_of_thread(k), unit);
@@ -146,11 +165,11 @@ __global__ void __launch_bounds__(block_threads) gradient_elements(GradientEleme
         load_parameters(a.weight, a.parameter_map, a.in.shape, at, 1, a.parameters_aligned, weight);
 #pragma unroll
         for (int j = 0; j < unit; ++j) {
-          pack[k].set(
-              j, gradient(pack[k][j], x[k][j], line, static_cast<double>(weight[j]), a.constants));
+          pack[k].set(j, gradient(pack[k][j], x[k][j], line, static_cast<double>(weight[j]),
+                                  a.constants, addend[k][j]));
         }
       } else {
-        gradient_across(pack[k], x[k], at, a);
+        gradient_across(pack[k], x[k], addend[k], at, a);
       }
     }
     store_pack<T, unit, aligned>(a.grad_x + at.outer * a.grad_x_outer_stride + at.offset, pack[k],

@@ -13,17 +13,9 @@ bool reads_aligned(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, int
 template <class T, class Plan>
 SumGradients<T, Plan> sums_to(GradientSums<T>* slots, const BackwardArrays<T>& a,
                               const ReductionMaps<T>& maps, const Plan& plan) {
-  return {a.grad_output,
-          a.x,
-          a.mean,
-          a.inv_std,
-          maps.weight,
-          maps.grad_output,
-          maps.x,
-          maps.statistic,
-          maps.weight_map,
-          plan,
-          slots};
+  return {
+      a.grad_output,   a.x,  a.statistics, maps.weight,   maps.grad_output, maps.x, maps.statistic,
+      maps.weight_map, plan, slots,        maps.rectified};
 }
 
 template <class T>
@@ -63,14 +55,25 @@ void write_elements(const BackwardArrays<T>& a, const GradientWrite<T>& write,
   const bool in_vectors = shape.in_packs(unit) &&
                           packs_lie_aligned<T>(a.grad_output, grad_output_stride, unit) &&
                           packs_lie_aligned<T>(a.x, x_stride, unit) &&
+                          packs_lie_aligned<T>(a.addend, write.addend_map.first, unit) &&
                           packs_lie_aligned<T>(a.grad_x, grad_x_stride, unit);
   for_either(in_vectors, [&](auto aligned) {
     const GradientElements<T> arguments{
-        a.grad_output,      a.x,           a.grad_x,
-        write.lines,        write.weight,  ShapeInPacks(shape, unit),
-        grad_output_stride, x_stride,      grad_x_stride,
-        line_map,           parameter_map, packs_lie_aligned<T>(write.weight.values, 0, unit),
-        write.constants};
+        .grad_output = a.grad_output,
+        .x = a.x,
+        .grad_x = a.grad_x,
+        .lines = write.lines,
+        .weight = write.weight,
+        .in = ShapeInPacks(shape, unit),
+        .grad_output_outer_stride = grad_output_stride,
+        .x_outer_stride = x_stride,
+        .grad_x_outer_stride = grad_x_stride,
+        .line_map = line_map,
+        .parameter_map = parameter_map,
+        .parameters_aligned = packs_lie_aligned<T>(write.weight.values, 0, unit),
+        .constants = write.constants,
+        .addend = a.addend,
+        .addend_outer_stride = write.addend_map.first};
     launch("gradient_elements", gradient_elements<T, aligned.is>,
            grid_of(divided_up(arguments.in.packs(), block_threads * cuda_tuning::packs_per_thread),
                    block_threads),
@@ -83,13 +86,24 @@ void write_columns(const BackwardArrays<T>& a, const GradientWrite<T>& write, st
                    std::int64_t rows, std::int64_t columns, const ReductionMaps<T>& maps,
                    const IndexMap& grad_x_map) {
   const auto lie_aligned = [&](int unit) {
-    return reads_aligned(a, maps, unit) && packs_lie_aligned<T>(a.grad_x, grad_x_map, unit);
+    return reads_aligned(a, maps, unit) && packs_lie_aligned<T>(a.grad_x, grad_x_map, unit) &&
+           packs_lie_aligned<T>(a.addend, write.addend_map, unit);
   };
   for_packs<column_elements<T>>(columns, lie_aligned, [&](auto unit, auto aligned) {
     const ColumnPlan plan = plan_column_pass(outer, rows, columns, unit.is);
-    const GradientOfColumns<T> arguments{
-        a.grad_output, a.x,        a.grad_x,        write.lines, write.weight,   maps.grad_output,
-        maps.x,        grad_x_map, maps.weight_map, plan,        write.constants};
+    const GradientOfColumns<T> arguments{.grad_output = a.grad_output,
+                                         .x = a.x,
+                                         .grad_x = a.grad_x,
+                                         .lines = write.lines,
+                                         .weight = write.weight,
+                                         .grad_output_map = maps.grad_output,
+                                         .x_map = maps.x,
+                                         .grad_x_map = grad_x_map,
+                                         .parameter_map = maps.weight_map,
+                                         .plan = plan,
+                                         .constants = write.constants,
+                                         .addend = a.addend,
+                                         .addend_map = write.addend_map};
     launch("gradient_of_columns", gradient_of_columns<T, unit.is, aligned.is>,
            grid_of(plan.blocks(), column_threads), a.stream, arguments);
   });

@@ -10,10 +10,10 @@ template <class T>
 struct BackwardArrays {
   const T* grad_output;
   const T* x;
-  const double* mean;
-  const double* inv_std;
+  SetStatistics statistics;
   T* grad_x;
   void* stream;
+  const T* addend = nullptr;  // another gradient of x, or null
 };
 
 // Where the elements of one reduction lie, as (set, run, element) or (outer, row, column).
@@ -24,6 +24,7 @@ struct ReductionMaps {
   IndexMap statistic;
   Parameter<T> weight;
   IndexMap weight_map;
+  bool rectified = false;  // only elements count whose x is not above 0
 };
 
 template <class T>
@@ -31,9 +32,10 @@ struct GradientWrite {
   const GradientLine* lines;
   Parameter<T> weight;  // of elements; where a set has one weight it is in the line
   bool constants;
+  IndexMap addend_map;  // (outer, middle, inner) or (outer, row, column)
 };
 
-// Defined and instantiated in kernels/norm_backward.cu.
+// Defined and instantiated in norm_backward.cu.
 template <class T>
 void sums_of_runs(const BackwardArrays<T>& a, const ReductionMaps<T>& maps, const RunPlan& plan,
                   GradientSums<T>* slots);

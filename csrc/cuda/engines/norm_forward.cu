@@ -8,7 +8,7 @@ template <class T>
 void merge_to_normalisers(const ForwardArrays<T>& a, const Moments* slots, const SlotLayout& layout,
                           Normaliser* normalisers) {
   launch("merge_moments", merge_moments<T>, grid_of(merge_blocks(layout), merge_threads), a.stream,
-         slots, layout, a.eps, a.statistics, normalisers);
+         slots, layout, a.measure, a.statistics, normalisers);
 }
 
 template <bool finite, class T>
@@ -30,6 +30,7 @@ void apply_to_runs(const ForwardArrays<T>& a, const RunsInArray& in,
                                          in.x_outer_stride,
                                          in.y_outer_stride,
                                          in.normaliser_map,
+                                         Quotient(in.middle_together),
                                          in.parameter_map,
                                          parameters_aligned};
     launch("normalise_elements", normalise_elements<T, aligned.is, finite>,
@@ -47,11 +48,32 @@ void apply_to_columns(const ForwardArrays<T>& a, const ColumnsInArray& in,
   };
   for_packs<column_elements<T>>(in.columns, lie_aligned, [&](auto unit, auto aligned) {
     const ColumnPlan plan = plan_column_pass(in.outer, in.rows, in.columns, unit.is);
-    const NormaliseColumns<T> arguments{a.x,      a.y,      normalisers,      a.weight, a.bias,
-                                        in.x_map, in.y_map, in.parameter_map, plan};
+    const NormaliseColumns<T> arguments{.x = a.x,
+                                        .y = a.y,
+                                        .normalisers = normalisers,
+                                        .columns_together = Quotient(in.columns_together),
+                                        .weight = a.weight,
+                                        .bias = a.bias,
+                                        .x_map = in.x_map,
+                                        .y_map = in.y_map,
+                                        .parameter_map = in.parameter_map,
+                                        .plan = plan};
     launch("normalise_columns", normalise_columns<T, unit.is, aligned.is, finite>,
            grid_of(plan.blocks(), column_threads), a.stream, arguments);
   });
+}
+
+template <class T>
+void normalisers_of_runs(const ForwardArrays<T>& a, const RunsInArray& in, Moments* slots,
+                         Normaliser* normalisers) {
+  const RunPlan plan = plan_runs<T>(in.sets, in.runs, in.length);
+  const auto lie_aligned = [&](int unit) { return packs_lie_aligned<T>(a.x, in.x_map, unit); };
+  for_run_packs<T>(in.length, lie_aligned, [&](auto unit, auto aligned) {
+    launch("run_moments", run_moments<T, unit.is, aligned.is>,
+           grid_of(plan.sets * plan.chunks, block_threads), a.stream, a.x, in.x_map, plan,
+           a.measure.statistic(), slots);
+  });
+  merge_to_normalisers(a, slots, slots_of(plan), normalisers);
 }
 
 template <class T>
@@ -59,13 +81,8 @@ void forward_of_runs(const ForwardArrays<T>& a, const RunsInArray& in) {
   const RunPlan plan = plan_runs<T>(in.sets, in.runs, in.length);
   const std::int64_t blocks = plan.sets * plan.chunks;
   const auto [slots, normalisers] = scratch<Moments, Normaliser>(a.stream, blocks, plan.sets);
-  const auto lie_aligned = [&](int unit) { return packs_lie_aligned<T>(a.x, in.x_map, unit); };
-  for_run_packs<T>(in.length, lie_aligned, [&](auto unit, auto aligned) {
-    launch("run_moments", run_moments<T, unit.is, aligned.is>, grid_of(blocks, block_threads),
-           a.stream, a.x, in.x_map, plan, slots);
-  });
-  merge_to_normalisers(a, slots, slots_of(plan), normalisers);
-  apply_to_runs<true>(a, in, normalisers);
+  normalisers_of_runs(a, in, slots, normalisers);
+  if (a.y != nullptr) apply_to_runs<true>(a, in, normalisers);
 }
 
 template <class T>
@@ -76,19 +93,26 @@ void forward_of_columns(const ForwardArrays<T>& a, const ColumnsInArray& in) {
   const auto lie_aligned = [&](int unit) { return packs_lie_aligned<T>(a.x, in.x_map, unit); };
   for_packs<column_elements<T>>(in.columns, lie_aligned, [&](auto unit, auto aligned) {
     launch("column_moments", column_moments<T, unit.is, aligned.is>,
-           grid_of(plan.blocks(), column_threads), a.stream, a.x, in.x_map, plan, slots);
+           grid_of(plan.blocks(), column_threads), a.stream, a.x, in.x_map, plan,
+           a.measure.statistic(), slots);
   });
   merge_to_normalisers(a, slots, slots_of(plan), normalisers);
-  apply_to_columns<true>(a, in, normalisers);
+  if (a.y != nullptr) apply_to_columns<true>(a, in, normalisers);
 }
 
 // The functions of one dtype.
-#define NORMDROP_INSTANTIATE(T)                                                         \
-  template void forward_of_runs(const ForwardArrays<T>&, const RunsInArray&);           \
-  template void forward_of_columns(const ForwardArrays<T>&, const ColumnsInArray&);     \
-  template void apply_to_runs<false>(const ForwardArrays<T>&, const RunsInArray&,       \
-                                     const Normaliser*);                                \
-  template void apply_to_columns<false>(const ForwardArrays<T>&, const ColumnsInArray&, \
+#define NORMDROP_INSTANTIATE(T)                                                            \
+  template void forward_of_runs(const ForwardArrays<T>&, const RunsInArray&);              \
+  template void normalisers_of_runs(const ForwardArrays<T>&, const RunsInArray&, Moments*, \
+                                    Normaliser*);                                          \
+  template void forward_of_columns(const ForwardArrays<T>&, const ColumnsInArray&);        \
+  template void apply_to_runs<true>(const ForwardArrays<T>&, const RunsInArray&,           \
+                                    const Normaliser*);                                    \
+  template void apply_to_columns<true>(const ForwardArrays<T>&, const ColumnsInArray&,     \
+                                       const Normaliser*);                                 \
+  template void apply_to_runs<false>(const ForwardArrays<T>&, const RunsInArray&,          \
+                                     const Normaliser*);                                   \
+  template void apply_to_columns<false>(const ForwardArrays<T>&, const ColumnsInArray&,    \
                                         const Normaliser*)
 
 NORMDROP_INSTANTIATE(float);

@@ -14,7 +14,7 @@ struct ForwardArrays {
   T* y;
   Parameter<T> weight;
   Parameter<T> bias;
-  double eps;
+  Measure measure;
   Statistics statistics;
   void* stream;
 };
@@ -28,11 +28,12 @@ struct RunsInArray {
   DenseShape shape;
   std::int64_t x_outer_stride;
   std::int64_t y_outer_stride;
-  IndexMap normaliser_map;  // (outer, middle, inner)
-  IndexMap parameter_map;
+  IndexMap normaliser_map;  // (outer, middle / middle_together, inner)
+  IndexMap parameter_map;   // (outer, middle, inner)
+  std::int64_t middle_together = 1;
 };
 
-// (outer, rows, columns) with a normaliser for each (outer, column).
+// (outer, rows, columns) with a normaliser for each (outer, column / columns_together).
 struct ColumnsInArray {
   std::int64_t outer;
   std::int64_t rows;
@@ -40,13 +41,20 @@ struct ColumnsInArray {
   IndexMap x_map;
   IndexMap y_map;
   IndexMap parameter_map;
+  std::int64_t columns_together = 1;
 };
 
-// Defined and instantiated in kernels/norm_forward.cu.
+// Defined and instantiated in norm_forward.cu.
+// Without a y, the statistics alone.
 template <class T>
 void forward_of_runs(const ForwardArrays<T>& a, const RunsInArray& in);
 template <class T>
 void forward_of_columns(const ForwardArrays<T>& a, const ColumnsInArray& in);
+
+// The first two steps alone: a slot for each chunk of plan_runs, a normaliser for each set.
+template <class T>
+void normalisers_of_runs(const ForwardArrays<T>& a, const RunsInArray& in, Moments* slots,
+                         Normaliser* normalisers);
 
 // The last step alone, with normalisers at hand. `finite`: no normalised element is inf.
 template <bool finite, class T>

@@ -32,11 +32,12 @@ __device__ __forceinline__ void fetch(Elements& elements, int chunk) {
 
 // `outline(chunk)` gives what this thread has of a chunk, without its elements, `load(elements, chunk)`
 // reads them, `report(normaliser)` tells the statistics, and `write(elements, chunk, normaliser)` writes.
-template <class T, bool several, class Outline, class Load, class Report, class Write>
+template <class T, bool several, class Statistic, class Outline, class Load, class Report,
+          class Write>
 __device__ __forceinline__ void normalise_on_chip(const ChunkSpread& spread, int block,
-                                                  const Divisor& length, double eps,
-                                                  Outline&& outline, Load&& load, Report&& report,
-                                                  Write&& write) {
+                                                  Statistic statistic, const Divisor& length,
+                                                  double eps, Outline&& outline, Load&& load,
+                                                  Report&& report, Write&& write) {
   SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
   SHARED_ARRAY(running_sums<T>, sum_slots, slots_for<block_threads>);
   SHARED_ARRAY(running_sums<T>, square_slots, slots_for<block_threads>);
@@ -51,20 +52,23 @@ __device__ __forceinline__ void normalise_on_chip(const ChunkSpread& spread, int
     for (int i = 0; i < last; ++i) {
       auto next = outline(first + i + 1);
       load(next, first + i + 1);
-      const Moments moments = moments_of<block_threads>(elements, Divisor(elements.count()), slots);
+      const Moments moments =
+          moments_of<block_threads>(elements, Divisor(elements.count()), slots, statistic);
       if (threadIdx.x == 0) parts[i] = moments;
       keep(elements, i);
       elements = next;
     }
   }
-  const Moments moments = moments_of<block_threads>(elements, Divisor(elements.count()), slots);
+  const Moments moments =
+      moments_of<block_threads>(elements, Divisor(elements.count()), slots, statistic);
   SHARED_ARRAY(Normaliser, shared, 1);
   if (spread.chunks > 1) {
     if (threadIdx.x == 0) parts[last] = moments;
     const PartsOfChunks<Moments> all(parts, spread);
-    share_normaliser<T>(length, eps, shared, [&] { return merge_in_warp<T>(spread.chunks, all); });
+    share_normaliser<T>(length, eps, statistic, shared,
+                        [&] { return merge_in_warp<T>(spread.chunks, all); });
   } else {
-    share_normaliser<T>(length, eps, shared, [&] { return moments; });
+    share_normaliser<T>(length, eps, statistic, shared, [&] { return moments; });
   }
   const Normaliser& n = *shared;
   if (first == 0 && threadIdx.x == 0) report(n);

@@ -1,5 +1,6 @@
-// Backward of layer norm over rows that registers hold: one read of grad_output and x, one write of
-// grad_x. A block goes down a slot of rows and keeps sums for its columns in registers; slots are
+// Backward of norms over rows that registers hold:
+//   grad_x = ((g - mean_g) - x^ * mean_g_x_hat) * inv_std + addend,   g = grad_output * weight
+// One read of grad_output and x, one write of grad_x. A block goes down a slot of rows and keeps sums for its columns in registers; slots are
 // merged by merge.cuh. Short rows share a block; long ones have a cluster of blocks, each with a
 // part of the columns.
 #pragma once
@@ -23,10 +24,12 @@ struct BackwardOfRows {
   Parameter<T> weight;
   std::int64_t rows;
   std::int64_t length;
-  double reciprocal;  // of the length
+  MeanFactors mean_factors;
   std::int64_t grad_output_stride;
   std::int64_t x_stride;
   std::int64_t grad_x_stride;
+  const T* addend;  // another gradient of x, or null
+  std::int64_t addend_stride;
   std::int64_t rows_per_slot;
   std::int64_t parts;  // of a row: blocks of a cluster
   bool parameters_aligned;
@@ -81,8 +84,8 @@ class RowsOfThread {
 
   __device__ Asked ask(std::int64_t row) const {
     Asked asked;
-    asked.mean = a_.arrays.mean[row];
-    asked.inv_std = a_.arrays.inv_std[row];
+    asked.mean = a_.arrays.statistics.mean_at(row);
+    asked.inv_std = a_.arrays.statistics.inv_std_at(row);
     const T* grad_output = a_.arrays.grad_output + row * a_.grad_output_stride + first_column_;
     const T* x = a_.arrays.x + row * a_.x_stride + first_column_;
 #pragma unroll
@@ -145,27 +148,27 @@ class RowsOfThread {
 
   // Writes the row's grad_x and adds to the columns' sums.
   __device__ void write(std::int64_t row, const Elements& elements, const GradientSums<T>& sums) {
-    const double mean_g = sums.grad.total().high * a_.reciprocal;
-    const double mean_g_x_hat = sums.grad_x_hat.total().high * a_.reciprocal;
+    const double mean_g = sums.grad.total().high * a_.mean_factors.grad;
+    const double mean_g_x_hat = sums.grad_x_hat.total().high * a_.mean_factors.grad_x_hat;
     write_row(row, [&](int k, int j) {
       const double grad = static_cast<double>(widened(elements.grad_output[k][j]));
       const double x_hat = x_hat_of(elements, k, j);
       if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
       const double g = grad * static_cast<double>(weight_[k][j]);
-      return rounded<T>(((g - mean_g) - x_hat * mean_g_x_hat) * elements.inv_std);
+      return ((g - mean_g) - x_hat * mean_g_x_hat) * elements.inv_std;
     });
   }
 
   __device__ void write_in_single(std::int64_t row, const Elements& elements,
                                   const SingleNormaliser& n, const SingleRowSums& sums) {
-    const float mean_g = rounded<float>(sums.grad * a_.reciprocal);
-    const float mean_g_x_hat = rounded<float>(sums.grad_x_hat * a_.reciprocal);
+    const float mean_g = rounded<float>(sums.grad * a_.mean_factors.grad);
+    const float mean_g_x_hat = rounded<float>(sums.grad_x_hat * a_.mean_factors.grad_x_hat);
     write_row(row, [&](int k, int j) {
       const float grad = widened(elements.grad_output[k][j]);
       const float x_hat = x_hat_of(elements, k, j, n);
       if (a_.slots != nullptr) sums_[k * unit + j].add(grad, x_hat);
       const float g = grad * weight_[k][j];
-      return rounded<T>(((g - mean_g) - x_hat * mean_g_x_hat) * n.inv_std_high);
+      return ((g - mean_g) - x_hat * mean_g_x_hat) * n.inv_std_high;
     });
   }
 
@@ -213,11 +216,19 @@ class RowsOfThread {
 #pragma unroll
     for (int k = 0; k < packs; ++k) {
       if (Packs::empty(k, length_)) continue;
+      const PackPlace place = Packs::place(k, length_);
       auto result = zero_pack<T, unit>();
+      if (a_.addend != nullptr) {
+        const T* addend = a_.addend + row * a_.addend_stride + first_column_;
+        result = load_pack<T, unit, aligned, Packs::lanes, true>(addend + Packs::offset(k), place);
+      }
 #pragma unroll
-      for (int j = 0; j < unit; ++j) result.set(j, element(k, j));
-      store_pack<T, unit, aligned, Packs::lanes>(grad_x + Packs::offset(k), result,
-                                                 Packs::place(k, length_));
+      for (int j = 0; j < unit; ++j) {
+        const auto value = element(k, j);
+        const bool more = a_.addend != nullptr;
+        result.set(j, rounded<T>(more ? value + widened(result[j]) : value));
+      }
+      store_pack<T, unit, aligned, Packs::lanes>(grad_x + Packs::offset(k), result, place);
     }
   }
 
@@ -255,7 +266,9 @@ __device__ __forceinline__ Value over_row(Value value, Value* slots, Value* part
 }
 
 template <class T, bool aligned, int threads>
-__global__ void __launch_bounds__(row_block_threads<threads>)
+__global__ void __launch_bounds__(row_block_threads<threads>,
+                                  cuda_tuning::backward_threads_resident /
+                                      row_block_threads<threads>)
     backward_of_rows(BackwardOfRows<T> a) {
   using Thread = RowsOfThread<T, aligned, threads>;
   constexpr int block = row_block_threads<threads>;
@@ -272,8 +285,8 @@ __global__ void __launch_bounds__(row_block_threads<threads>)
   std::int64_t row = slot * a.rows_per_slot + static_cast<int>(threadIdx.x) / threads;
   // Slots of two rows take turns, so that one barrier a row is enough.
   int turn = 0;
-  // Where a row takes two words for each pack, the largest block has no registers for the next row.
-  constexpr bool ahead = aligned || threads < backward_block;
+  // Where a row takes two words for each pack, there are no registers for the next row.
+  constexpr bool ahead = aligned;
   typename Thread::Asked next{};
   if (ahead && row < end) next = thread.ask(row);
   for (; row < end; row += Thread::teams) {

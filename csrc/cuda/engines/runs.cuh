@@ -12,15 +12,17 @@ namespace normdrop::NORMDROP_DEVICE {
 
 template <class T, int unit, bool aligned>
 __global__ void __launch_bounds__(block_threads)
-    run_moments(const T* x, IndexMap x_map, RunPlan plan, Moments* slots) {
+    run_moments(const T* x, IndexMap x_map, RunPlan plan, EitherStatistic statistic,
+                Moments* slots) {
   SHARED_ARRAY(double, largest_slots, slots_for<block_threads>);
   SHARED_ARRAY(running_sums<T>, sum_slots, slots_for<block_threads>);
   SHARED_ARRAY(running_sums<T>, square_slots, slots_for<block_threads>);
   const Chunk chunk(plan);
   ChunkElements<T, unit, aligned> elements(chunk);
   elements.load(x, x_map, chunk);
-  const Moments moments = moments_of<block_threads>(
-      elements, Divisor(chunk.elements), MomentSlots<T>{largest_slots, sum_slots, square_slots});
+  const Moments moments =
+      moments_of<block_threads>(elements, Divisor(chunk.elements),
+                                MomentSlots<T>{largest_slots, sum_slots, square_slots}, statistic);
   if (threadIdx.x == 0) slots[blockIdx.x] = moments;
 }
 
@@ -36,8 +38,8 @@ struct StatisticsOfPack {
 #pragma unroll
     for (int j = 0; j < unit; ++j) {
       if (j >= count) break;
-      mean[j] = j == 0 || step != 0 ? a.mean[first + j * step] : mean[0];
-      inv_std[j] = j == 0 || step != 0 ? a.inv_std[first + j * step] : inv_std[0];
+      mean[j] = j == 0 || step != 0 ? a.statistics.mean_at(first + j * step) : mean[0];
+      inv_std[j] = j == 0 || step != 0 ? a.statistics.inv_std_at(first + j * step) : inv_std[0];
     }
   }
   template <class T>
@@ -51,8 +53,7 @@ template <class T, class Plan>
 struct SumGradients {
   const T* grad_output;
   const T* x;
-  const double* mean;
-  const double* inv_std;
+  SetStatistics statistics;
   Parameter<T> weight;
   IndexMap grad_output_map;
   IndexMap x_map;
@@ -60,6 +61,7 @@ struct SumGradients {
   IndexMap weight_map;
   Plan plan;
   GradientSums<T>* slots;
+  bool rectified;  // only elements count whose x is not above 0
 };
 
 // Adds the first `count` elements of a pack to sums that lie `step` apart: one for all, or one for each.
@@ -73,6 +75,7 @@ __device__ __forceinline__ void add_gradients(const SumGradients<T, Plan>& a,
 #pragma unroll
   for (int j = 0; j < unit; ++j) {
     if (j >= count) break;
+    if (a.rectified && widened(x[j]) > 0) continue;
     const double g = static_cast<double>(widened(grad_output[j])) *
                      static_cast<double>(a.weight.at(weight + j * a.weight_map.third, 1));
     sums[j * step].add(g, statistics.x_hat(x[j], j));
@@ -87,6 +90,8 @@ __global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, R
   static_assert(packs % together == 0);
   SHARED_ARRAY(GradientSums<T>, sum_slots, slots_for<block_threads>);
   const Chunk chunk(a.plan);
+  const T* of_grad_output = a.grad_output + chunk.first(a.grad_output_map);
+  const T* of_x = a.x + chunk.first(a.x_map);
   GradientSums<T> sums{};
   for (int first = 0; first < packs; first += together) {
     const auto index = [&](int k) {
@@ -95,8 +100,8 @@ __global__ void __launch_bounds__(block_threads) run_gradients(SumGradients<T, R
     Pack<T, unit> grad_output[together];
     Pack<T, unit> x[together];
     load_pairs<aligned, warp_threads, false>(grad_output, x, [&](int k) {
-      return a.grad_output + chunk.element(a.grad_output_map, index(k));
-    }, [&](int k) { return a.x + chunk.element(a.x_map, index(k)); }, [&](int k) {
+      return of_grad_output + chunk.beyond_first(a.grad_output_map, index(k));
+    }, [&](int k) { return of_x + chunk.beyond_first(a.x_map, index(k)); }, [&](int k) {
       return chunk.place<unit>(index(k));
     });
 #pragma unroll

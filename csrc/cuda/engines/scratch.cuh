@@ -2,7 +2,7 @@
 #pragma once
 
 #include <mutex>
-#include <utility>
+#include <tuple>
 
 #include "cuda/tuning.h"
 #include "platform.h"
@@ -31,12 +31,18 @@ T* scratch(void* stream, std::int64_t count) {
   return static_cast<T*>(workspace(scratch_bytes<T>(count), stream));
 }
 
-template <class First, class Second>
-std::pair<First*, Second*> scratch(void* stream, std::int64_t first, std::int64_t second) {
-  char* base = static_cast<char*>(
-      workspace(scratch_bytes<First>(first) + scratch_bytes<Second>(second), stream));
-  return {reinterpret_cast<First*>(base),
-          reinterpret_cast<Second*>(base + scratch_bytes<First>(first))};
+// Several arrays, one behind the other.
+template <class... T, class... Count>
+  requires(sizeof...(T) > 1)
+std::tuple<T*...> scratch(void* stream, Count... count) {
+  char* next = static_cast<char*>(
+      workspace((scratch_bytes<T>(static_cast<std::int64_t>(count)) + ...), stream));
+  const auto take = [&]<class One>(One*, std::int64_t elements) {
+    char* begin = next;
+    next += scratch_bytes<One>(elements);
+    return reinterpret_cast<One*>(begin);
+  };
+  return std::tuple<T*...>{take(static_cast<T*>(nullptr), static_cast<std::int64_t>(count))...};
 }
 
 // A grid of blocks in x; more than a card can launch at once is more than its memory can hold.

@@ -61,9 +61,20 @@ __device__ __forceinline__ std::int64_t merge_slots(const Value* slots, const Sl
   return lane_in_warp() == 0 ? set : -1;
 }
 
+// What the squares of a set are divided by: their count; or 1, for the length of weight norm.
+struct Measure {
+  bool centred = true;
+  bool averaged = true;
+  double eps = 0.0;
+
+  __host__ __device__ EitherStatistic statistic() const { return {centred}; }
+  double divisor(double count) const { return averaged ? count : 1.0; }
+};
+
+// `normalisers` may be null.
 template <class T>
 __global__ void __launch_bounds__(merge_threads)
-    merge_moments(const Moments* slots, SlotLayout layout, double eps, Statistics statistics,
+    merge_moments(const Moments* slots, SlotLayout layout, Measure measure, Statistics statistics,
                   Normaliser* normalisers) {
   SHARED_ARRAY(Moments, shared, merge_threads);
   Moments moments = no_moments();
@@ -71,9 +82,11 @@ __global__ void __launch_bounds__(merge_threads)
     return merge_in_warp<T>(layout.slots, slot);
   });
   if (set < 0) return;
-  const Normaliser n = normaliser_of<T>(moments, Divisor(moments.count), eps);
+  const Divisor divisor(measure.averaged ? moments.count : 1.0);
+  const Normaliser n =
+      normaliser_of<T>(moments, divisor, measure.eps, EitherStatistic{measure.centred});
   statistics.set(set, n);
-  normalisers[set] = n;
+  if (normalisers != nullptr) normalisers[set] = n;
 }
 
 // What becomes of the sums of a set: parameter gradients, a line for grad_x, or both.
@@ -84,10 +97,11 @@ struct GradientMerge {
   ParameterGradient<T> grad_weight;
   ParameterGradient<T> grad_bias;
   GradientLine* lines;  // or null
-  const double* mean;
-  const double* inv_std;
+  SetStatistics statistics;
   Parameter<T> factor_weight;  // of the set: part of the factor
-  double reciprocal;           // 1 / count, or 0 where the statistics were constants
+  MeanFactors mean_factors;
+  double* grad;  // the sums themselves, or null
+  double* grad_x_hat;
 };
 
 template <class T>
@@ -102,13 +116,15 @@ __global__ void __launch_bounds__(merge_threads) merge_gradients(GradientMerge<T
     return reduce_lanes<warp_threads>(of_lane);
   });
   if (set < 0) return;
-  const double g = sums.grad.total().high;
-  const double gx = sums.grad_x_hat.total().high;
-  a.grad_bias.set(set, g);
-  a.grad_weight.set(set, gx);
+  const double grad = sums.grad.total().high;
+  const double grad_x_hat = sums.grad_x_hat.total().high;
+  a.grad_bias.set(set, grad);
+  a.grad_weight.set(set, grad_x_hat);
+  if (a.grad != nullptr) a.grad[set] = grad;
+  if (a.grad_x_hat != nullptr) a.grad_x_hat[set] = grad_x_hat;
   if (a.lines == nullptr) return;
-  a.lines[set] = line_of(a.mean[set], a.inv_std[set], g, gx, a.reciprocal,
-                         static_cast<double>(a.factor_weight.at(set, 1)));
+  a.lines[set] = line_of(a.statistics.mean_at(set), a.statistics.inv_std_at(set), grad, grad_x_hat,
+                         a.mean_factors, static_cast<double>(a.factor_weight.at(set, 1)));
 }
 
 }  // namespace normdrop::NORMDROP_DEVICE

@@ -18,8 +18,9 @@ std::vector<Target> targets() {
 
 std::vector<Group> all_groups() {
   std::vector<Group> all;
-  for (const auto& groups : {layer_norm_groups(), layer_norm_backward_groups(), batch_norm_groups(),
-                             dropout_groups(), copy_groups(), running_stats_groups()}) {
+  for (const auto& groups :
+       {layer_norm_groups(), layer_norm_backward_groups(), batch_norm_groups(), dropout_groups(),
+        copy_groups(), running_stats_groups(), family_groups(), fused_groups()}) {
     all.insert(all.end(), groups.begin(), groups.end());
   }
   return all;

@@ -7,6 +7,8 @@
 namespace normdrop::driver {
 
 std::vector<Group> layer_norm_backward_groups();
+std::vector<Group> family_groups();
+std::vector<Group> fused_groups();
 
 // A card without clusters, while this lives: with an H200's shared memory for each block, or with less
 // than a chunk of a row needs.
