@@ -41,8 +41,7 @@ SHAPES = [(7, 33), (3, 70_001)]
 
 # Of operations without a family of their own: as their descriptions see x.
 GEOMETRIES: dict[str, list[Geometry]] = {
-    "over_axes": [((7, 33), -1), ((3, 1000), -1), ((2, 4097), -1), ((50, 37), 0),
-                  ((2, 70, 1030), 1), ((5, 7, 11), (0, 1))],
+    "over_axes": [*((shape, -1) for shape in ROWS), *COLUMNS],
     "per_channel": [((50, 37), 1), ((3000, 5), 1), ((4, 3, 7, 7), 1), ((2, 3, 70, 70), 1),
                     ((6, 5, 5, 19), -1)],
     "channel_groups": [((7, 33), 1, 3), ((4, 6, 7, 7), 1, 2), ((2, 6, 70, 70), 1, 3),
@@ -74,26 +73,6 @@ def layer_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -
     yield "forward", (y, *stats)
     yield "plain", (nd.layer_norm(x, axis=axis),)
     yield "backward", nd.layer_norm_backward(grad, x, stats, weight, axis=axis)
-
-
-def rms_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
-    x, grad = numbers(shape, dtype, 1, offset=0.75), numbers(shape, dtype, 2, offset=0.1)
-    weight, bias = (numbers(axis_shape(shape, axis), parameters, seed) for seed in (3, 4))
-    y, stats = nd.rms_norm_forward(x, weight, bias, axis=axis)
-    yield "forward", (y, stats.inv_std)
-    yield "backward", nd.rms_norm_backward(grad, x, stats, weight, axis=axis)
-
-
-def dropout_add(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
-    x, residual, grad, grad_sum = (numbers(shape, dtype, seed, offset=0.1) for seed in range(1, 5))
-    weight, bias = (numbers(axis_shape(shape, axis), parameters, seed) for seed in (5, 6))
-    for norm, forward, backward in (
-        ("layer", nd.dropout_add_layer_norm_forward, nd.dropout_add_layer_norm_backward),
-        ("rms", nd.dropout_add_rms_norm_forward, nd.dropout_add_rms_norm_backward),
-    ):
-        fused = forward(x, residual, weight, bias, p=0.3, rng=(5, 6), axis=axis)
-        yield f"{norm}-forward", (fused.y, fused.sum, fused.stats.inv_std)
-        yield f"{norm}-backward", backward(grad, fused, weight, grad_sum=grad_sum, axis=axis)
 
 
 def batch_norm(shape: tuple[int, ...], axis: Any, dtype: Any, parameters: Any) -> Iterator[Any]:
@@ -150,9 +129,6 @@ def families() -> Iterator[tuple[str, Family, tuple[int, ...], Any]]:
         yield "layer_norm", layer_norm, shape, -1
     for shape, axis in COLUMNS:
         yield "layer_norm", layer_norm, shape, axis
-    for shape, axis in [(rows, -1) for rows in ROWS] + COLUMNS[:3]:
-        yield "rms_norm", rms_norm, shape, axis
-        yield "dropout_add", dropout_add, shape, axis
     for shape, axis in CHANNELS:
         yield "batch_norm", batch_norm, shape, axis
     for shape in SHAPES:
