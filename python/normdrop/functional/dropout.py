@@ -120,7 +120,8 @@ def dropout_forward(
     threshold = threshold_of(p)
     y: Any = _core.dropout(name, "x", x, seed, call, threshold, shared_axes, draw, None, out)
     if draw is None:
-        return y, DropoutMask(seed, call, p, tuple(y.shape), shared_axes)
+        axes: Any = shared_axes  # an integer becomes a tuple there
+        return y, DropoutMask(seed, call, p, tuple(y.shape), axes)
     drawn = Drawn(seed, call, draw, tuple(y.shape), shared_axes)
     return y, drawn.mask(DropoutMask, DeviceDropoutMask, p)
 
