@@ -27,9 +27,9 @@ inline constexpr std::int64_t column_slots = 256;
 // Layer norm of short rows: several of them share a block of this many threads.
 inline constexpr int short_row_block = 128;
 
-// Layer norm of rows: threads that a multiprocessor shall hold at once. 768 leave each 80 registers,
-// which 32 elements of float32 and two passes over them need without spilling; doubles, and rows that do
-// not lie in whole vectors, need more.
+// Layer norm of rows: threads that a multiprocessor shall hold at once. 768 leave each 80
+// registers, which 32 elements of float32 and two passes over them need without spilling; doubles,
+// and rows that do not lie in whole vectors, need more.
 inline constexpr int row_threads_resident = 768;
 inline constexpr int wide_row_threads_resident = 512;
 
@@ -38,9 +38,9 @@ inline constexpr int wide_row_threads_resident = 512;
 inline constexpr int chunk_threads_resident = 512;
 inline constexpr int gradient_threads_resident = 512;
 
-// Blocks of a cluster of one chunk each, and of several, most of them in shared memory; cards without
-// clusters have one block instead. With several chunks a block, as many blocks shall share a
-// multiprocessor, so that one reads while the other writes: what bounds their shared memory.
+// Blocks of a cluster of one chunk each, and of several, most of them in shared memory; cards
+// without clusters have one block instead. With several chunks a block, as many blocks shall share
+// a multiprocessor, so that one reads while the other writes: what bounds their shared memory.
 inline constexpr int largest_cluster = 16;
 inline constexpr int cluster_of_several_chunks = 8;
 inline constexpr int several_blocks_resident = 2;
@@ -55,9 +55,9 @@ inline constexpr int backward_block = 512;
 // Its threads that a multiprocessor shall hold at once.
 inline constexpr int backward_threads_resident = 512;
 
-// Its slots of rows: one for every so many rows, which keeps partial results below a twentieth of the
-// traffic, but enough of them for a card while there are rows, and no more than two for each of an
-// H200's 132 multiprocessors (many blocks of few threads each: more). Bits.
+// Its slots of rows: one for every so many rows, which keeps partial results below a twentieth of
+// the traffic, but enough of them for a card while there are rows, and no more than two for each of
+// an H200's 132 multiprocessors (many blocks of few threads each: more). Bits.
 inline constexpr std::int64_t backward_rows_per_slot = 56;
 inline constexpr std::int64_t backward_fewest_slots = 132;
 inline constexpr std::int64_t backward_most_threads = 264 * 512;
@@ -67,13 +67,13 @@ inline constexpr std::int64_t backward_most_threads = 264 * 512;
 inline constexpr int column_rows_at_once = 4;
 inline constexpr int packs_at_once = 4;
 
-// Packs that a thread asks for before it uses the first where they lie on no boundaries, each in two
-// words; and single elements.
+// Packs that a thread asks for before it uses the first where they lie on no boundaries, each in
+// two words; and single elements.
 inline constexpr int shifted_packs_asked_together = 4;
 inline constexpr int elements_asked_together = 8;
 
-// Threads of column reductions and passes that a multiprocessor shall hold at once: two blocks, so that
-// one reads while the other computes.
+// Threads of column reductions and passes that a multiprocessor shall hold at once: two blocks, so
+// that one reads while the other computes.
 inline constexpr int column_threads_resident = 512;
 
 // Rows that a thread of a column pass writes, so that loading its columns' normalisers pays.

@@ -1,7 +1,7 @@
 // Gradients of a norm, with g = grad_output * weight and x^ = (x - mean) * inv_std:
 //   grad_x = ((g - mean_g) - x^ * mean_g_x_hat) * inv_std
-// and the sums that they need: of g and g * x^ over a set, of grad_output and grad_output * x^ for the
-// gradients of bias and weight.
+// and the sums that they need: of g and g * x^ over a set, of grad_output and grad_output * x^ for
+// the gradients of bias and weight.
 #pragma once
 
 #include "cuda/arithmetic/double_double.cuh"
@@ -24,8 +24,8 @@ struct SetStatistics {
   }
 };
 
-// What a sum is multiplied by to be a mean in grad_x: 1 / count, or 0 where the statistic does not have
-// it. RMS norm has no mean of g, frozen statistics have none.
+// What a sum is multiplied by to be a mean in grad_x: 1 / count, or 0 where the statistic does not
+// have it. RMS norm has no mean of g, frozen statistics have none.
 struct MeanFactors {
   double grad;
   double grad_x_hat;

@@ -1,6 +1,6 @@
 // Count, mean and sum of squared deviations of some elements, and what a normalising pass makes of
-// them. Deviations are taken from the mean of the elements at hand, never E[x^2] - E[x]^2; parts are
-// merged (Chan, Golub, LeVeque 1979) in an order that the shape alone decides.
+// them. Deviations are taken from the mean of the elements at hand, never E[x^2] - E[x]^2; parts
+// are merged (Chan, Golub, LeVeque 1979) in an order that the shape alone decides.
 //
 // float64 elements whose squares would overflow or vanish are counted times a power of two.
 #pragma once
@@ -126,10 +126,9 @@ struct MomentSlots {
   running_sums<T>* squares;
 };
 
-// Sum and squares of the elements that `threads` threads hold: two passes over registers, of Squares
-// one.
-// Deviations from a mean that is exact for equal elements vanish exactly. What lies beyond the end is
-// 0 in a pack: it adds nothing to a sum, but its deviation must not count.
+// Sum and squares of the elements that `threads` threads hold: two passes over registers, of
+// Squares one. Deviations from a mean that is exact for equal elements vanish exactly. What lies
+// beyond the end is 0 in a pack: it adds nothing to a sum, but its deviation must not count.
 template <int threads, class T, class Elements, class Statistic>
 __device__ __forceinline__ Moments moments_of(Elements& elements, const Divisor& count,
                                               const MomentSlots<T>& slots, Statistic statistic) {

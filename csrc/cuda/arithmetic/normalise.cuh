@@ -133,8 +133,8 @@ __device__ __forceinline__ Held<T> hold(const Normaliser& n) {
 }
 
 // y = x^ * weight + bias. In single precision x^ = (x - centre) * inv_std + offset is a sum of two
-// floats and one multiply-add closes; below 2 units of the last place. The few digits of a half type
-// need no second float.
+// floats and one multiply-add closes; below 2 units of the last place. The few digits of a half
+// type need no second float.
 template <class T>
 __device__ __forceinline__ T normalised_in_single(T x, const SingleNormaliser& n, float weight,
                                                   float bias, bool has_bias) {

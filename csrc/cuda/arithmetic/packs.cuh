@@ -81,8 +81,8 @@ __device__ __forceinline__ Pack<T, elements> zero_pack() {
   return pack;
 }
 
-// Between two passes over packs in registers: their elements are widened anew, which costs less than
-// the registers that the widened ones would hold.
+// Between two passes over packs in registers: their elements are widened anew, which costs less
+// than the registers that the widened ones would hold.
 template <class T, int elements>
 __device__ __forceinline__ void forget_widened(Pack<T, elements>& pack) {
   using Word =

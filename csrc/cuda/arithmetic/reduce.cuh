@@ -1,6 +1,6 @@
 // Reductions over neighbouring lanes and over a block, in an order that the number of threads alone
-// decides. Values are put together by the `combine` of their type, or by a function of two; the lower
-// lane's value comes first, so that it need not be commutative. Every thread gets the result.
+// decides. Values are put together by the `combine` of their type, or by a function of two; the
+// lower lane's value comes first, so that it need not be commutative. Every thread gets the result.
 #pragma once
 
 #include <cstdint>

@@ -199,8 +199,8 @@ using Workspaces = std::map<std::pair<int, void*>, Workspace>;
 
 std::mutex workspace_mutex;
 
-// Of each capture. A graph holds their addresses for as long as it lives, which nobody tells us: they
-// are never given back.
+// Of each capture. A graph holds their addresses for as long as it lives, which nobody tells us:
+// they are never given back.
 Workspace& workspace_of_capture(unsigned long long capture) {
   static auto* all = new std::map<unsigned long long, Workspace>;
   return (*all)[capture];

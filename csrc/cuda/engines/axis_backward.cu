@@ -1,5 +1,5 @@
-// Backward of the norms over an axis: rows on chip, rows and columns through memory. Sums over rows and
-// over columns go through slots that are merged in order; no atomics.
+// Backward of the norms over an axis: rows on chip, rows and columns through memory. Sums over rows
+// and over columns go through slots that are merged in order; no atomics.
 #include "cuda/engines/axis_backward.cuh"
 
 #include "cuda/engines/rows_backward.cuh"

@@ -1,5 +1,5 @@
-// Backward of the norms over the middle axis of (outer, reduced, inner): with g = grad_output * weight,
-// x^ = (x - mean) * inv_std and means over the reduced axis,
+// Backward of the norms over the middle axis of (outer, reduced, inner): with g = grad_output *
+// weight, x^ = (x - mean) * inv_std and means over the reduced axis,
 //   grad_x = ((g - mean(g)) - x^ * mean(g * x^)) * inv_std + addend
 //   grad_weight = sum over rows of grad_output * x^,   grad_bias = sum of grad_output
 // x^ is recomputed, never stored. Without a mean (RMS norm) there is no mean(g).

@@ -1,6 +1,6 @@
-// How the norms over an axis go. Rows (inner == 1) that stay on chip, in the registers or the shared
-// memory of a block or a cluster, are read once. Longer ones are cut into chunks over many blocks and
-// read twice, as are columns (inner > 1), which need no transpose.
+// How the norms over an axis go. Rows (inner == 1) that stay on chip, in the registers or the
+// shared memory of a block or a cluster, are read once. Longer ones are cut into chunks over many
+// blocks and read twice, as are columns (inner > 1), which need no transpose.
 #pragma once
 
 #include "cuda/engines/axis_forward.cuh"

@@ -1,11 +1,11 @@
-// Norms of the channels of (batch, channels, inner), forward and backward: batch norm, and weight norm,
-// whose kept axis is one of channels.
+// Norms of the channels of (batch, channels, inner), forward and backward: batch norm, and weight
+// norm, whose kept axis is one of channels.
 //   y = (x - mean) * inv_std * weight + bias
 //   grad_x = ((g - mean_g) - x^ * mean_g_x_hat) * inv_std * weight
 //   grad_weight = sum(g * x^),   grad_bias = sum(g),   g = grad_output
-// A channel is a set of runs, one in every batch index; with inner == 1 (2-D and channels-last data)
-// channels are columns instead. Both are cut into slots by their shape, so that few channels fill the
-// card as well as many. A channel that stays on chip is read once, others twice.
+// A channel is a set of runs, one in every batch index; with inner == 1 (2-D and channels-last
+// data) channels are columns instead. Both are cut into slots by their shape, so that few channels
+// fill the card as well as many. A channel that stays on chip is read once, others twice.
 #pragma once
 
 #include "cuda/engines/fill.cuh"
@@ -86,8 +86,8 @@ struct ChannelBackward {
   double* grad_x_hat = nullptr;
 };
 
-// Defined and instantiated in channel_norms.cu. Without a y, the statistics alone; without a grad_x, the
-// sums.
+// Defined and instantiated in channel_norms.cu. Without a y, the statistics alone; without a
+// grad_x, the sums.
 template <class T>
 void forward_over_channels(const ChannelForward<T>& a);
 template <class T>

@@ -2,8 +2,8 @@
 //   y = (x - mean) * inv_std * weight + bias
 //   grad_x = ((g - mean_g) - x^ * mean_g_x_hat) * inv_std * weight
 // x is read once forward, grad_output and x once backward,
-// a chunk in each block of a cluster, forward in some cards' shared memory several. The chunks, and the
-// order in which they are merged, are those of the passes through memory, and so are the bits.
+// a chunk in each block of a cluster, forward in some cards' shared memory several. The chunks, and
+// the order in which they are merged, are those of the passes through memory, and so are the bits.
 #pragma once
 
 #include "cuda/engines/norm_backward.cuh"

@@ -1,6 +1,6 @@
 // Sets of runs, cut into chunks that the registers of a block hold: a run is `length` neighbouring
-// elements, a set has `runs` of them. A row of a layer norm is a set of one run; a channel of a batch
-// norm has a run in every batch index. The shape alone decides where a chunk ends.
+// elements, a set has `runs` of them. A row of a layer norm is a set of one run; a channel of a
+// batch norm has a run in every batch index. The shape alone decides where a chunk ends.
 #pragma once
 
 #include "cuda/engines/for_dtype.cuh"
@@ -11,9 +11,9 @@ namespace normdrop::NORMDROP_DEVICE {
 
 using cuda_tuning::block_threads;
 
-// Where something lies for (set, run, element) or (outer, row, column), in elements. Of sets, `together`
-// neighbours may be `step` apart in each of what lies `first` apart: the groups of group norm in a batch
-// index.
+// Where something lies for (set, run, element) or (outer, row, column), in elements. Of sets,
+// `together` neighbours may be `step` apart in each of what lies `first` apart: the groups of group
+// norm in a batch index.
 struct IndexMap {
   std::int64_t first = 0;
   std::int64_t second = 0;
@@ -93,8 +93,8 @@ struct Chunk {
     inverse = length > 1 ? 0xffffffffu / static_cast<unsigned>(length) + 1u : 0u;
   }
 
-  // The same, of which the compiler knows nothing: where elements lie is worked out again for another
-  // pass, which costs less than the registers that would keep it.
+  // The same, of which the compiler knows nothing: where elements lie is worked out again for
+  // another pass, which costs less than the registers that would keep it.
   __device__ __forceinline__ Chunk afresh() const {
     Chunk same = *this;
     forget(same.inverse);
@@ -133,9 +133,9 @@ struct Chunk {
 };
 static_assert(chunk_elements<float> <= 1 << 16);
 
-// Calls body with the number of elements of a pack and whether packs lie on their boundaries, whole.
-// Runs that are no multiple of a vector go in single elements, those of more than a chunk in vectors
-// of which the last may be a part.
+// Calls body with the number of elements of a pack and whether packs lie on their boundaries,
+// whole. Runs that are no multiple of a vector go in single elements, those of more than a chunk in
+// vectors of which the last may be a part.
 template <class T, class LieAligned, class Body>
 void for_run_packs(std::int64_t length, LieAligned&& lie_aligned, Body&& body) {
   if (length % vector_elements<T> != 0 && length > chunk_elements<T>) {
@@ -144,8 +144,8 @@ void for_run_packs(std::int64_t length, LieAligned&& lie_aligned, Body&& body) {
   for_packs<vector_elements<T>>(length, lie_aligned, body);
 }
 
-// A thread's elements of a chunk: packs `block_threads` packs apart, which do not cross from one run
-// to the next.
+// A thread's elements of a chunk: packs `block_threads` packs apart, which do not cross from one
+// run to the next.
 template <class T, int unit_elements, bool aligned>
 struct ChunkElements {
   static constexpr int unit = unit_elements;

@@ -1,7 +1,7 @@
 // Rows and channels of several chunks on chip: the blocks of a cluster have one chunk each in their
 // registers, or several, all but one of them in shared memory. What the blocks find of their chunks
-// they tell each other through distributed shared memory, and every block merges it as merge.cuh merges
-// slots, so that the bits are those of chunks through memory.
+// they tell each other through distributed shared memory, and every block merges it as slots.cuh
+// merges slots, so that the bits are those of chunks through memory.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,8 @@
 
 namespace normdrop::NORMDROP_DEVICE {
 
-// The chunks of a row over the blocks of a cluster. A row in a single block is launched without one.
+// The chunks of a row over the blocks of a cluster. A row in a single block is launched without
+// one.
 struct ChunkSpread {
   int chunks;
   int of_block;  // the last block may have fewer

@@ -1,5 +1,5 @@
-// The passes that write columns, whose neighbours have different normalisers: a thread keeps those of
-// its columns and goes down the rows.
+// The passes that write columns, whose neighbours have different normalisers: a thread keeps those
+// of its columns and goes down the rows.
 #pragma once
 
 #include "cuda/arithmetic/quotient.cuh"

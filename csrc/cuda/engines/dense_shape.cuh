@@ -1,5 +1,5 @@
-// Arrays (outer, middle, inner), dense within an outer index, in packs: the indices of a pack's first
-// element.
+// Arrays (outer, middle, inner), dense within an outer index, in packs: the indices of a pack's
+// first element.
 #pragma once
 
 #include "cuda/arithmetic/quotient.cuh"

@@ -1,7 +1,7 @@
 // Dropout and the sum with a residual, before a norm and behind its gradient:
 //   sum = residual + dropout(x), rounded once
-// Element (o, r, i) has the word of index ((o * reduced) + r) * inner + i (../../ops/dropout.h). Rows that
-// stay on chip make the sum as they are read; else it is made by a pass of its own.
+// Element (o, r, i) has the word of index ((o * reduced) + r) * inner + i (../../ops/dropout.h).
+// Rows that stay on chip make the sum as they are read; else it is made by a pass of its own.
 #pragma once
 
 #include "common/philox.h"
@@ -23,8 +23,8 @@ class DrawnWords {
     draw_.call = device_draw_[1];
   }
 
-  // Of the elements from `element` on. `whole`: they do not share a Philox block with the one before,
-  // nor with the one behind; or are half of one.
+  // Of the elements from `element` on. `whole`: they do not share a Philox block with the one
+  // before, nor with the one behind; or are half of one.
   template <bool whole, int count>
   __device__ __forceinline__ void load(std::int64_t element, std::uint32_t (&words)[count]) const {
     const std::uint64_t first = draw_.first_index + static_cast<std::uint64_t>(element);

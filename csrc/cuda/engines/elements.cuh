@@ -1,8 +1,8 @@
 // The passes that write rows and runs: normalised elements, or the gradient of x.
 //
-// Which normaliser and which parameter belong to an element are maps of its indices in (outer, middle,
-// inner), so that rows and channels share these kernels. `aligned`: all packs are whole vectors on
-// their boundaries, and the elements of a pack share their normaliser.
+// Which normaliser and which parameter belong to an element are maps of its indices in (outer,
+// middle, inner), so that rows and channels share these kernels. `aligned`: all packs are whole
+// vectors on their boundaries, and the elements of a pack share their normaliser.
 #pragma once
 
 #include "cuda/engines/dense_shape.cuh"

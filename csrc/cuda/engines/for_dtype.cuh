@@ -47,8 +47,8 @@ void for_packs(std::int64_t length, LieAligned&& lie_aligned, Body&& body) {
   for_either(lie_aligned(widest), [&](auto aligned) { body(Number<widest>{}, aligned); });
 }
 
-// Of columns: a thread keeps several doubles for each of its columns, so that eight of them would not
-// fit.
+// Of columns: a thread keeps several doubles for each of its columns, so that eight of them would
+// not fit.
 template <class T>
 inline constexpr int column_elements = vector_elements<T> < 4 ? vector_elements<T> : 4;
 

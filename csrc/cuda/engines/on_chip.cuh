@@ -30,8 +30,9 @@ __device__ __forceinline__ void fetch(Elements& elements, int chunk) {
   }
 }
 
-// `outline(chunk)` gives what this thread has of a chunk, without its elements, `load(elements, chunk)`
-// reads them, `report(normaliser)` tells the statistics, and `write(elements, chunk, normaliser)` writes.
+// `outline(chunk)` gives what this thread has of a chunk, without its elements, `load(elements,
+// chunk)` reads them, `report(normaliser)` tells the statistics, and `write(elements, chunk,
+// normaliser)` writes.
 template <class T, bool several, class Statistic, class Outline, class Load, class Report,
           class Write>
 __device__ __forceinline__ void normalise_on_chip(const ChunkSpread& spread, int block,

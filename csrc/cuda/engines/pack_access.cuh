@@ -13,7 +13,8 @@
 namespace normdrop::NORMDROP_DEVICE {
 
 // Around a pack: its line (a row, a run, or what a warp has of one) and the lanes beside this one.
-// No lane touches an element outside its line. `width` lanes, a warp or a part of one, work together.
+// No lane touches an element outside its line. `width` lanes, a warp or a part of one, work
+// together.
 struct PackPlace {
   int before;  // elements of the line before the pack
   int after;   // from the pack's first on; 0 or less: the pack is beyond the end, `before + after`
@@ -120,8 +121,8 @@ __device__ __forceinline__ int behind_boundary(const T* address) {
   return static_cast<int>(items % elements);
 }
 
-// An aligned word around elements of a line: the first is element `begin` of the line, below 0 where
-// the line begins within the word.
+// An aligned word around elements of a line: the first is element `begin` of the line, below 0
+// where the line begins within the word.
 template <class T, int elements>
 struct WordOfLine {
   const T* address;
@@ -163,8 +164,8 @@ class AskedPack {
   Pack<T, elements> pack_;
 };
 
-// Where packs lie on no boundaries: each lane has the word that its pack begins in, and gets the next
-// one from the lane behind it, or has it too. All lanes of a team come here.
+// Where packs lie on no boundaries: each lane has the word that its pack begins in, and gets the
+// next one from the lane behind it, or has it too. All lanes of a team come here.
 template <class T, int elements, int width, bool streamed>
   requires(elements > 1)
 class AskedPack<T, elements, false, width, streamed> {
@@ -201,8 +202,8 @@ class AskedPack<T, elements, false, width, streamed> {
   bool followed_;
 };
 
-// Packs of one of `arrays` arrays that a thread asks for before it takes the first: all; but fewer where
-// each needs two words, or where there are many of single elements.
+// Packs of one of `arrays` arrays that a thread asks for before it takes the first: all; but fewer
+// where each needs two words, or where there are many of single elements.
 template <bool aligned, int elements, int packs, int arrays>
 inline constexpr int packs_asked_together = [] {
   const int most = elements == 1 ? cuda_tuning::elements_asked_together
@@ -212,8 +213,8 @@ inline constexpr int packs_asked_together = [] {
 }();
 
 // Packs of data that is read once (streamed) or again soon; zeros where they are beyond the end.
-// `from(k)` and `place(k)` tell where they lie. `aligned`: every pack of the kernel lies on a boundary
-// and whole in its line. If not, all lanes of a team come here.
+// `from(k)` and `place(k)` tell where they lie. `aligned`: every pack of the kernel lies on a
+// boundary and whole in its line. If not, all lanes of a team come here.
 template <bool aligned, int width, bool streamed, class T, int elements, int packs, class From,
           class Place>
 __device__ __forceinline__ void load_packs(Pack<T, elements> (&pack)[packs], From&& from,

@@ -1,9 +1,9 @@
 // Norms of rows that stay on chip: one read, one write, the statistic from registers.
 //   y = (x - mean) * inv_std * weight + bias
-// A team of threads holds a row. Short rows share a block and need no shared memory; a row of several
-// chunks has a cluster of blocks, with one or several chunks each. What differs from norm to norm is
-// passed in: the statistic (moments.cuh), the prologue (where elements come from) and the parameters
-// (which weight and bias belong to an element).
+// A team of threads holds a row. Short rows share a block and need no shared memory; a row of
+// several chunks has a cluster of blocks, with one or several chunks each. What differs from norm
+// to norm is passed in: the statistic (moments.cuh), the prologue (where elements come from) and
+// the parameters (which weight and bias belong to an element).
 #pragma once
 
 #include "cuda/arithmetic/quotient.cuh"
@@ -12,7 +12,8 @@
 
 namespace normdrop::NORMDROP_DEVICE {
 
-// Where rows begin in an array that has `together` of them, `step` apart, in each of its outer indices.
+// Where rows begin in an array that has `together` of them, `step` apart, in each of its outer
+// indices.
 struct RowPlaces {
   Quotient together;
   std::int64_t outer_step;
@@ -134,8 +135,8 @@ template <int threads>
 inline constexpr int row_block_threads =
     threads > cuda_tuning::short_row_block ? threads : cuda_tuning::short_row_block;
 
-// A thread's elements of a row, or of a part of one: packs `threads` packs apart. `aligned`: all are
-// whole vectors on their boundaries.
+// A thread's elements of a row, or of a part of one: packs `threads` packs apart. `aligned`: all
+// are whole vectors on their boundaries.
 template <class T, bool aligned, int threads>
 struct RowElements {
   static constexpr int unit = vector_elements<T>;

@@ -1,8 +1,8 @@
 // Backward of norms over rows that registers hold:
 //   grad_x = ((g - mean_g) - x^ * mean_g_x_hat) * inv_std + addend,   g = grad_output * weight
-// One read of grad_output and x, one write of grad_x. A block goes down a slot of rows and keeps sums for its columns in registers; slots are
-// merged by merge.cuh. Short rows share a block; long ones have a cluster of blocks, each with a
-// part of the columns.
+// One read of grad_output and x, one write of grad_x. A block goes down a slot of rows and keeps
+// sums for its columns in registers; slots are merged by slots.cuh. Short rows share a block; long
+// ones have a cluster of blocks, each with a part of the columns.
 #pragma once
 
 #include "cuda/engines/clusters.cuh"
@@ -56,8 +56,8 @@ struct GradientElementsOfRow {
 };
 
 // What a thread handles: columns from `first_column` on, packs `threads` packs apart; rows
-// `teams` apart. `aligned`: all packs are whole vectors on their boundaries. Arithmetic is in double,
-// of half types in float where their numbers allow it.
+// `teams` apart. `aligned`: all packs are whole vectors on their boundaries. Arithmetic is in
+// double, of half types in float where their numbers allow it.
 template <class T, bool aligned, int threads>
 class RowsOfThread {
  public:

@@ -1,4 +1,5 @@
-// Reductions over sets of runs that do not stay on chip: a block reduces a chunk and writes its part,
+// Reductions over sets of runs that do not stay on chip: a block reduces a chunk and writes its
+// part,
 //   moments of x, or sums of g = grad_output * weight and of g * x^
 // to a slot, from where slots.cuh merges them.
 #pragma once
@@ -64,7 +65,8 @@ struct SumGradients {
   bool rectified;  // only elements count whose x is not above 0
 };
 
-// Adds the first `count` elements of a pack to sums that lie `step` apart: one for all, or one for each.
+// Adds the first `count` elements of a pack to sums that lie `step` apart: one for all, or one for
+// each.
 template <int step, class T, class Plan, int unit>
 __device__ __forceinline__ void add_gradients(const SumGradients<T, Plan>& a,
                                               const Pack<T, unit>& grad_output,

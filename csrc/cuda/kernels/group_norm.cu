@@ -1,7 +1,8 @@
 // Group norm (Wu, He 2018) and instance norm of x (batch, before, channels, after):
 //   y = (x - mean) * inv_std * weight + bias,   inv_std = 1 / sqrt(var + eps)
-// with a mean and a variance for every batch index and group of channels, a weight and a bias for every
-// channel. Where before is 1 a set is a row: on chip, it is read once. Others go through memory.
+// with a mean and a variance for every batch index and group of channels, a weight and a bias for
+// every channel. Where before is 1 a set is a row: on chip, it is read once. Others go through
+// memory.
 #include "cuda/engines/fill.cuh"
 #include "cuda/engines/groups.cuh"
 #include "cuda/engines/rows.cuh"

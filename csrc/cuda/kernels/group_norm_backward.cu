@@ -1,8 +1,8 @@
 // Backward of group norm and instance norm, of x (batch, before, channels, after):
 //   grad_x = ((g - mean(g)) - x^ * mean(g * x^)) * inv_std,   g = grad_output * weight
 //   grad_weight = sum of grad_output * x^,   grad_bias = sum of grad_output
-// The means run over a group, the sums over batch and positions: both come from the sums of each channel
-// at each batch index, so that grad_output and x are read twice.
+// The means run over a group, the sums over batch and positions: both come from the sums of each
+// channel at each batch index, so that grad_output and x are read twice.
 #include "cuda/engines/fill.cuh"
 #include "cuda/engines/groups.cuh"
 #include "cuda/engines/norm_backward.cuh"

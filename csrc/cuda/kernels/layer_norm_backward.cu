@@ -1,4 +1,5 @@
-// Backward of layer norm: with g = grad_output * weight, x^ = (x - mean) * inv_std and means over the reduced axis,
+// Backward of layer norm: with g = grad_output * weight, x^ = (x - mean) * inv_std and means over
+// the reduced axis,
 //   grad_x = ((g - mean(g)) - x^ * mean(g * x^)) * inv_std
 //   grad_weight = sum over rows of grad_output * x^,   grad_bias = sum of grad_output
 #include "cuda/engines/axis_backward.cuh"

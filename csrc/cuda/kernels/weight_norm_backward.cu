@@ -1,7 +1,7 @@
 // Backward of weight norm, of v (outer, kept, inner):
 //   grad_g = sum(grad_w * v) / norm,   grad_v = g / norm * (grad_w - v / norm * grad_g)
-// That of a norm of channels with x^ = v / norm, without a mean of the gradient and with the sum itself in
-// the place of the other mean.
+// That of a norm of channels with x^ = v / norm, without a mean of the gradient and with the sum
+// itself in the place of the other mean.
 #include "cuda/engines/channel_norms.cuh"
 #include "cuda/kernels/kernels.h"
 #include "ops/weight_norm.h"

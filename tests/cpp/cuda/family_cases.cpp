@@ -1,5 +1,5 @@
-// RMS norm, weight norm, group and instance norm, and the halves of batch norm: rows of a team, a block, a
-// cluster and through memory, columns, and arrays that lie on no boundaries.
+// RMS norm, weight norm, group and instance norm, and the halves of batch norm: rows of a team, a
+// block, a cluster and through memory, columns, and arrays that lie on no boundaries.
 #include "cuda/family_slices.h"
 #include "cuda/groups.h"
 #include "norm_arrays.h"
@@ -295,6 +295,8 @@ void over_groups(const Context& context) {
   over<T, backward, Problem<T, P, 1, 3>>(
       context,
       {{5, 6, 2 * vector}, {2, 6, 7}, {3, 12, 1}, {2, 6, 40 * each}, {1, 6, 128 * each + 5}});
+  // Packs of columns that belong to two groups.
+  over<T, backward, Problem<T, P, 5, 4>>(context, {{3, 12, 5}});
   over<T, backward, Problem<T, P, 5, 3>>(context, {{3, 6 * vector, 5}, {2, 6, 5}, {2, 6, 35}});
 }
 template <class T, class P, template <class, class, std::int64_t, std::int64_t> class Problem,

@@ -1,5 +1,5 @@
-// The norms beside layer and batch norm, as slices of plain loops (reference.h): what differs is which
-// elements belong together, and about what their squares are taken.
+// The norms beside layer and batch norm, as slices of plain loops (reference.h): what differs is
+// which elements belong together, and about what their squares are taken.
 #pragma once
 
 #include "norm_problems.h"

@@ -13,12 +13,17 @@ DropoutDraw draw_from(std::uint64_t first_index) {
   return {0x0123456789ABCDEFu, 7, dropout::two_32 / 3 * 2, first_index};
 }
 
+// Every element has a word of its own.
+bool is_kept(const DropoutDraw& draw, std::size_t i) {
+  return dropout::word_of(draw, draw.first_index + i) < draw.threshold;
+}
+
 template <class T>
 std::vector<T> dropped(const std::vector<T>& x, const DropoutDraw& draw,
                        const std::vector<T>* residual) {
   std::vector<T> sum(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) {
-    const bool kept = dropout::is_kept(draw, static_cast<std::int64_t>(i));
+    const bool kept = is_kept(draw, i);
     const double value = kept ? static_cast<double>(x[i]) * scale : 0.0;
     sum[i] = static_cast<T>(value + (residual ? static_cast<double>((*residual)[i]) : 0.0));
   }
@@ -123,7 +128,7 @@ struct FusedBackward {
       grad_residual.values[i] += static_cast<double>(grad_sum[i]);
     }
     for (std::size_t i = 0; i < grad_sum.size(); ++i) {
-      const bool kept = dropout::is_kept(draw, static_cast<std::int64_t>(i));
+      const bool kept = is_kept(draw, i);
       grad_x.values.push_back(kept ? grad_residual.values[i] * scale : 0.0);
     }
   }

@@ -10,8 +10,8 @@ std::vector<Group> layer_norm_backward_groups();
 std::vector<Group> family_groups();
 std::vector<Group> fused_groups();
 
-// A card without clusters, while this lives: with an H200's shared memory for each block, or with less
-// than a chunk of a row needs.
+// A card without clusters, while this lives: with an H200's shared memory for each block, or with
+// less than a chunk of a row needs.
 enum class SharedMemory { plenty, little };
 class WithoutClusters {
  public:

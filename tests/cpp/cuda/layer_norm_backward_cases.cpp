@@ -1,5 +1,5 @@
-// Layer norm backward: every number of threads that share a row, with one row of a slot and several,
-// clusters, longer rows in runs, columns with one slot and several.
+// Layer norm backward: every number of threads that share a row, with one row of a slot and
+// several, clusters, longer rows in runs, columns with one slot and several.
 #include "cuda/groups.h"
 #include "layer_norm_calls.h"
 
@@ -123,7 +123,8 @@ void many(const Context& context) {
     Backward<T, P> problem(shape, Data::ordinary, true, false);
     run(context, memory, problem, variants[static_cast<std::size_t>(shape.outer % 4 / 3)]);
   }
-  // More rows of a column than its slots have by themselves. Parameters would take a block for each.
+  // More rows of a column than its slots have by themselves. Parameters would take a block for
+  // each.
   Backward<T, P> long_columns({1, 66001, 2}, Data::ordinary, true, false);
   Variant no_parameters = variants.front();
   no_parameters.outputs = 0;
