@@ -105,11 +105,20 @@ def backends() -> list[str]:
     return [name for name in normdrop.backends() if not name.startswith("cuda")]
 
 
+# Operations that the driver has no cases for yet: the tests in Python alone call them.
+WITHOUT_CASES = {
+    *(f"{name}_{way}" for name in ("rms_norm", "group_norm", "instance_norm", "weight_norm", "prelu",
+                                   "dropout_add_layer_norm", "dropout_add_rms_norm")
+      for way in ("forward", "backward")),
+    "batch_stats", "batch_norm_apply", "batch_norm_gradient_sums", "batch_norm_backward_apply",
+}  # fmt: skip
+
+
 def test_every_function_is_called(driver: Path) -> None:
     """A function added to the table without a group in the driver fails here."""
-    table = (ROOT / "csrc" / "ops" / "op_table.h").read_text()
-    functions = re.findall(r"void \(\*(\w+)\)\(", table)
-    assert len(functions) >= 8
+    table = (ROOT / "csrc" / "ops" / "operations.h").read_text()
+    functions = [f for f in re.findall(r"  X\((\w+), \w+\)", table) if f not in WITHOUT_CASES]
+    assert len(functions) >= 9
     listed = {tuple(name.split("/")) for name in run(driver, "--list").stdout.split()}
     called = {(operation, backend) for operation, _, _, backend in listed}
     assert called == {(f, backend) for f in [*functions, "run_tasks"] for backend in backends()}
