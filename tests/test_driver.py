@@ -107,11 +107,23 @@ def backends() -> list[str]:
 
 # Operations that the driver has no cases for yet: the tests in Python alone call them.
 WITHOUT_CASES = {
-    *(f"{name}_{way}" for name in ("rms_norm", "group_norm", "instance_norm", "weight_norm", "prelu",
-                                   "dropout_add_layer_norm", "dropout_add_rms_norm")
-      for way in ("forward", "backward")),
-    "batch_stats", "batch_norm_apply", "batch_norm_gradient_sums", "batch_norm_backward_apply",
-}  # fmt: skip
+    f"{name}_{way}"
+    for name in (
+        "rms_norm",
+        "group_norm",
+        "instance_norm",
+        "weight_norm",
+        "prelu",
+        "dropout_add_layer_norm",
+        "dropout_add_rms_norm",
+    )
+    for way in ("forward", "backward")
+} | {
+    "batch_stats",
+    "batch_norm_apply",
+    "batch_norm_gradient_sums",
+    "batch_norm_backward_apply",
+}
 
 
 def test_every_function_is_called(driver: Path) -> None:
