@@ -1,7 +1,6 @@
 // The only place that checks arguments; every message reads `function: argument must ..., got ...`.
 #pragma once
 
-#include <initializer_list>
 #include <string>
 
 #include "bindings/arrays/array_view.h"

@@ -1,8 +1,8 @@
 // Dropout's bindings: masks are drawn by numbers, not arrays.
-#include <algorithm>
 #include <vector>
 
 #include "bindings/operations/dropout_scales.h"
+#include "bindings/operations/geometry.h"
 #include "bindings/operations/operands.h"
 #include "bindings/operations/operations.h"
 #include "bindings/operations/row_staging.h"
@@ -27,10 +27,7 @@ void require_mask_shape(Name name, const ArrayView& x, py::handle mask_shape) {
   for (const py::handle size : py::reinterpret_borrow<py::tuple>(mask_shape)) {
     expected.push_back(size.cast<py::ssize_t>());
   }
-  const auto rank = static_cast<int>(expected.size());
-  if (x.rank == rank && std::equal(expected.begin(), expected.end(), x.shape)) return;
-  fail_value(name, "must have shape " + shape_text(expected.data(), rank) + ", got " +
-                       shape_text(x.shape, x.rank));
+  require_shape(name, x, expected.data(), static_cast<int>(expected.size()));
 }
 
 // Elements are its rows: a part of them begins at an element's own word.
@@ -51,26 +48,11 @@ void call_by_rows(Execution& execution, const Dropout& arguments) {
 
 // Axes of an array of `rank` axes along which one draw serves all: an integer or a tuple.
 AxisSet require_shared_axes(const char* function, py::handle object, int rank) {
-  const Name name{function, "shared_axes"};
   if (rank > max_rank) {  // of a mask that no array has
     fail_value({function, "shape"}, "must have at most " + std::to_string(max_rank) +
                                         " axes, got " + std::to_string(rank));
   }
-  AxisSet axes;
-  const auto add = [&](py::handle item) {
-    const int axis = require_axis(name, item, rank);
-    if (axes.has[axis]) {
-      fail_value(name, "must name each axis once, got " + py::repr(object).cast<std::string>());
-    }
-    axes.has[axis] = true;
-    ++axes.count;
-  };
-  if (PyTuple_Check(object.ptr())) {
-    for (const py::handle item : py::reinterpret_borrow<py::tuple>(object)) add(item);
-  } else {
-    add(object);
-  }
-  return axes;
+  return require_axes({function, "shared_axes"}, object, rank);
 }
 
 // The shape as the kernels go along it: neighbouring axes that share alike are one.
@@ -125,17 +107,6 @@ struct Noise {
   double shift = 0;
   double dropped = 0;
 };
-
-// Calls come with the same p again and again.
-Noise dropping(DType dtype, std::uint64_t threshold) {
-  static thread_local std::uint64_t latest = 0;
-  static thread_local Scales scales{0.0, 0.0};
-  if (threshold != latest) {
-    scales = scales_of(threshold);
-    latest = threshold;
-  }
-  return {DropoutKind::dropout, dtype == DType::float64 ? scales.wide : scales.narrow};
-}
 
 // Where the words come from.
 struct Drawing {
@@ -232,8 +203,9 @@ void bind_dropout(py::module_& module) {
                 std::uint64_t call, std::uint64_t threshold, py::handle shared_axes,
                 py::handle device_draw, py::handle mask_shape, py::handle out) {
     const Drawing drawing{{seed, call, threshold, 0}, shared_axes, device_draw, mask_shape};
-    return apply(function, argument, x, drawing, out,
-                 [&](DType dtype) { return dropping(dtype, threshold); });
+    return apply(function, argument, x, drawing, out, [&](DType dtype) {
+      return Noise{DropoutKind::dropout, dropout_scale(threshold, dtype)};
+    });
   });
   module.def("noise",
              [](const std::string& kind, const py::tuple& single, const py::tuple& twice,

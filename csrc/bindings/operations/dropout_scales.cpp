@@ -26,4 +26,15 @@ Scales scales_of(std::uint64_t threshold) {
   return {static_cast<double>(static_cast<float>(odd)), wide};
 }
 
+// Calls come with the same p again and again.
+double dropout_scale(std::uint64_t threshold, DType dtype) {
+  static thread_local std::uint64_t latest = 0;
+  static thread_local Scales scales{0.0, 0.0};
+  if (threshold != latest) {
+    scales = scales_of(threshold);
+    latest = threshold;
+  }
+  return dtype == DType::float64 ? scales.wide : scales.narrow;
+}
+
 }  // namespace normdrop

@@ -22,21 +22,28 @@ AxisSet one_axis(int axis) {
 
 }  // namespace
 
-void AxesGeometry::read_axes(Name name, Name leader, py::handle object, const ArrayView& x) {
-  if (x.rank == 0) fail_value(leader, "must have at least one axis, got shape ()");
+AxisSet require_axes(Name name, py::handle object, int rank) {
+  AxisSet axes;
   const auto include = [&](py::handle item) {
-    const int axis = require_axis(name, item, x.rank);
-    if (axes_.has[axis]) fail_value(name, "must name each axis once, got " + text_of(object));
-    axes_.has[axis] = true;
-    ++axes_.count;
+    const int axis = require_axis(name, item, rank);
+    if (axes.has[axis]) fail_value(name, "must name each axis once, got " + text_of(object));
+    axes.has[axis] = true;
+    ++axes.count;
   };
   if (PyTuple_Check(object.ptr())) {
     for (const py::handle item : py::reinterpret_borrow<py::tuple>(object)) include(item);
-  } else if (PyIndex_Check(object.ptr())) {
-    include(object);
   } else {
+    include(object);
+  }
+  return axes;
+}
+
+void AxesGeometry::read_axes(Name name, Name leader, py::handle object, const ArrayView& x) {
+  if (x.rank == 0) fail_value(leader, "must have at least one axis, got shape ()");
+  if (!PyTuple_Check(object.ptr()) && !PyIndex_Check(object.ptr())) {
     fail_type(name, "must be an integer or a tuple of integers, got " + type_text(object));
   }
+  axes_ = require_axes(name, object, x.rank);
   if (axes_.count == 0) fail_value(name, "must name at least one axis, got ()");
   int place = 0;
   int last = -1;
@@ -88,13 +95,11 @@ void GroupGeometry::read_axis(Name name, Name leader, py::handle object, const A
 
 bool GroupGeometry::see_in(const ArrayView& x, const MemoryOrder& order) {
   before_ = after_ = 1;
-  bool found_batch = false;
   bool found_channels = false;
   for (int i = 0; i < x.rank; ++i) {
     const int d = order.axis[i];
     if (d == 0) {
       if (x.shape[0] != 1 && (found_channels || before_ != 1)) return false;
-      found_batch = true;
     } else if (d == axis_) {
       found_channels = true;
     } else {
@@ -102,7 +107,7 @@ bool GroupGeometry::see_in(const ArrayView& x, const MemoryOrder& order) {
     }
   }
   split_ = {order, x.shape[0], before_ * channels_ * after_, 1};
-  return found_batch;
+  return true;
 }
 
 void GroupGeometry::settle(const ArrayView& x) {

@@ -13,6 +13,9 @@ struct ShapeOfValues {
   int rank;
 };
 
+// An axis, or a tuple of different ones, of an array of `rank` axes.
+AxisSet require_axes(Name name, py::handle object, int rank);
+
 // Over neighbouring axes: (outer, reduced, inner).
 class AxesGeometry {
  public:

@@ -14,12 +14,6 @@ struct State<roles::Leader<A>> : LikeLeader {
     call.leader = call.name(role.name);
     call.leading = &view.make([&] { return require_array(call.leader, *object); });
   }
-  template <class C>
-  void place(C& call, const roles::Leader<A>& role, Execution& execution) {
-    operand.make([&] { return readable(execution, *view, call.geometry.split()); });
-    call.arguments.*role.data = operand->data;
-    call.arguments.*role.stride = operand->outer_stride;
-  }
 };
 
 template <class A>
@@ -28,13 +22,6 @@ struct State<roles::Like<A>> : LikeLeader {
   void read(C& call, const roles::Like<A>& role, const py::handle* object) {
     if (role.optional && object->is_none()) return;
     view.make([&] { return require_like(call.name(role.name), *object, call.x()); });
-  }
-  template <class C>
-  void place(C& call, const roles::Like<A>& role, Execution& execution) {
-    if (!given()) return;
-    operand.make([&] { return readable(execution, *view, call.geometry.split()); });
-    call.arguments.*role.data = operand->data;
-    call.arguments.*role.stride = operand->outer_stride;
   }
 };
 
@@ -223,8 +210,7 @@ struct State<roles::Draw<A>> : NoState {
     draw.seed = object[0].cast<std::uint64_t>();
     draw.call = object[1].cast<std::uint64_t>();
     draw.threshold = object[2].cast<std::uint64_t>();
-    const Scales scales = scales_of(draw.threshold);
-    call.arguments.*role.scale = call.x().dtype == DType::float64 ? scales.wide : scales.narrow;
+    call.arguments.*role.scale = dropout_scale(draw.threshold, call.x().dtype);
     if (!object[3].is_none()) {
       device_draw.make([&] { return require_draw(call.name("rng"), object[3], call.x()); });
     }

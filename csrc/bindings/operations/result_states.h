@@ -16,6 +16,13 @@ struct OutputState : NoState {
 };
 
 struct OutputLikeLeader : OutputState {
+  // `out` where the caller gave one.
+  template <class C>
+  void place_at(C& call, const auto& role, Execution& execution, const ArrayView& out) {
+    output.make([&] { return output_like(execution, call.x(), out, call.geometry.split()); });
+    call.arguments.*role.data = output->operand.data;
+    call.arguments.*role.stride = output->operand.outer_stride;
+  }
   template <class B>
   void add_rows(const B& arguments, const auto& role, const RowShape& row,
                 std::vector<StagedRows>& arrays) const {
@@ -48,9 +55,7 @@ struct State<roles::Result<A>> : OutputLikeLeader {
   }
   template <class C>
   void place(C& call, const roles::Result<A>& role, Execution& execution) {
-    output.make([&] { return output_like(execution, call.x(), *out, call.geometry.split()); });
-    call.arguments.*role.data = output->operand.data;
-    call.arguments.*role.stride = output->operand.outer_stride;
+    place_at(call, role, execution, *out);
   }
 };
 
@@ -58,9 +63,7 @@ template <class A>
 struct State<roles::NewResult<A>> : OutputLikeLeader {
   template <class C>
   void place(C& call, const roles::NewResult<A>& role, Execution& execution) {
-    output.make([&] { return output_like(execution, call.x(), {}, call.geometry.split()); });
-    call.arguments.*role.data = output->operand.data;
-    call.arguments.*role.stride = output->operand.outer_stride;
+    place_at(call, role, execution, {});
   }
 };
 

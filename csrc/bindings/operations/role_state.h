@@ -49,6 +49,13 @@ struct ArrayState : NoState {
 
 // An array of x's shape, which has rows.
 struct LikeLeader : ArrayState {
+  template <class C>
+  void place(C& call, const auto& role, Execution& execution) {
+    if (!given()) return;
+    operand.make([&] { return readable(execution, *view, call.geometry.split()); });
+    call.arguments.*role.data = operand->data;
+    call.arguments.*role.stride = operand->outer_stride;
+  }
   template <class B>
   void add_rows(const B& arguments, const auto& role, const RowShape& row,
                 std::vector<StagedRows>& arrays) const {

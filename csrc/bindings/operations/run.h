@@ -126,11 +126,9 @@ class Run {
   }
 
   // An upper bound: every array and statistic that the operation may have.
-  static std::int64_t bytes_of_row(const RowShape& row) {
+  std::int64_t bytes_of_row(const RowShape& row) {
     std::int64_t bytes = 0;
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      ((bytes += bytes_in_row(std::get<I>(described.roles), row)), ...);
-    }(std::make_index_sequence<States::count>());
+    for_each([&](const auto& role, auto&, int) { bytes += bytes_in_row(role, row); });
     return bytes;
   }
   static std::int64_t bytes_in_row(const auto& role, const RowShape& row) {

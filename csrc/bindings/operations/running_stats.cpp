@@ -11,9 +11,8 @@ namespace {
 // A running statistic to update.
 ArrayView require_target(Name name, py::handle object, const ArrayView& stats) {
   const ArrayView view = require_single_or_double(name, object, stats);
-  if (view.rank == 1 && view.shape[0] == stats.shape[0]) return optional_out(name, object, view);
-  fail_value(name, "must have shape " + shape_text(stats.shape, 1) + ", got " +
-                       shape_text(view.shape, view.rank));
+  require_shape(name, view, stats.shape, 1);
+  return optional_out(name, object, view);
 }
 
 void update_running_stats(py::handle running_mean, py::handle running_var, py::handle stats,
@@ -107,10 +106,7 @@ py::tuple stats_from_running(py::handle running_mean, py::handle running_var, py
                "must be 1-D, got shape " + shape_text(mean.shape, mean.rank));
   }
   const ArrayView var = require_single_or_double({function, "running_var"}, running_var, mean);
-  if (var.rank != 1 || var.shape[0] != mean.shape[0]) {
-    fail_value({function, "running_var"}, "must have shape " + shape_text(mean.shape, 1) +
-                                              ", got " + shape_text(var.shape, var.rank));
-  }
+  require_shape({function, "running_var"}, var, mean.shape, 1);
   const double eps_value = require_eps({function, "eps"}, eps);
   Execution execution(mean);
   const MemoryOrder order = c_order(1);

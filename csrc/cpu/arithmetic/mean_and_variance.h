@@ -37,8 +37,7 @@ struct SetStatistic {
   }
 };
 
-// Of the norms that subtract their mean, and of those that do not.
+// Of the norms that subtract their mean.
 using MeanAndVariance = SetStatistic<Moments>;
-using MeanSquare = SetStatistic<Squares>;
 
 }  // namespace normdrop::NORMDROP_ISA
