@@ -49,41 +49,40 @@ def forward(
     function: str, noise: Noise, x: Any, rng: DeviceRng, shared_axes: Axis, out: Any
 ) -> tuple[Any, Drawn]:
     """Apply noise to x, and tell how it was drawn."""
-    seed, call, draw = draw_seed(function, rng)
-    y: Any = _core.noise(
+    draw = draw_seed(function, rng)
+    y: Any = _apply((function, "x"), noise, x, draw, shared_axes, None, out)
+    return y, Drawn(*draw, tuple(y.shape), shared_axes)
+
+
+def backward(function: str, noise: Noise, grad_output: Any, mask: DrawnMask, out: Any) -> Any:
+    """Apply noise drawn as a mask says."""
+    name = (function, "grad_output")
+    return _apply(name, noise, grad_output, drawn_as(mask), mask.shared_axes, mask.shape, out)
+
+
+def _apply(
+    name: tuple[str, str],
+    noise: Noise,
+    x: Any,
+    draw: tuple[int, int, Any],
+    shared_axes: Axis,
+    shape: tuple[int, ...] | None,
+    out: Any,
+) -> Any:
+    """Call the kernel; ``name`` is that of the function and of what x is to it."""
+    seed, call, on_device = draw
+    return _core.noise(
         noise.kind,
         noise.single,
         noise.double,
-        function,
-        "x",
+        *name,
         x,
         seed,
         call,
         noise.threshold,
         shared_axes,
-        draw,
-        None,
-        out,
-    )
-    return y, Drawn(seed, call, draw, tuple(y.shape), shared_axes)
-
-
-def backward(function: str, noise: Noise, grad_output: Any, mask: DrawnMask, out: Any) -> Any:
-    """Apply noise drawn as a mask says."""
-    seed, call, draw = drawn_as(mask)
-    return _core.noise(
-        noise.kind,
-        noise.single,
-        noise.double,
-        function,
-        "grad_output",
-        grad_output,
-        seed,
-        call,
-        noise.threshold,
-        mask.shared_axes,
-        draw,
-        mask.shape,
+        on_device,
+        shape,
         out,
     )
 

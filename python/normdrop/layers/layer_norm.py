@@ -6,15 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from normdrop._arguments import flag
-from normdrop._typing import AnyArray, Axis
+from normdrop._typing import Axis
 from normdrop.functional import layer_norm_backward, layer_norm_forward
 from normdrop.layers.rows import RowNorm, Sizes
 from normdrop.results import NormStats
 
-SavedRows = tuple[AnyArray, NormStats]
 
-
-class LayerNorm(RowNorm[SavedRows]):
+class LayerNorm(RowNorm[NormStats]):
     """Layer norm over neighbouring axes; the same in training and at inference.
 
     Parameters
@@ -42,6 +40,9 @@ class LayerNorm(RowNorm[SavedRows]):
     array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
 
+    _normalise = staticmethod(layer_norm_forward)
+    _differentiate = staticmethod(layer_norm_backward)
+
     def __init__(
         self,
         normalized_shape: Sizes,
@@ -57,15 +58,3 @@ class LayerNorm(RowNorm[SavedRows]):
         super().__init__(
             normalized_shape, axis=axis, eps=eps, weight=weight, bias=bias, dtype=dtype
         )
-
-    def _forward(self, x: AnyArray, training: bool) -> tuple[AnyArray, SavedRows]:
-        self._check(x)
-        y, stats = layer_norm_forward(x, self.weight, self.bias, axis=self.axis, eps=self.eps)
-        return y, (x, stats)
-
-    def _backward(self, grad_output: AnyArray, saved: SavedRows) -> AnyArray:
-        x, stats = saved
-        gradients = layer_norm_backward(
-            grad_output, x, stats, self.weight, axis=self.axis, bias=self.bias is not None
-        )
-        return self._keep_gradients(gradients)

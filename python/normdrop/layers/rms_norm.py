@@ -6,15 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from normdrop._arguments import flag
-from normdrop._typing import AnyArray, Axis, FloatArray
+from normdrop._typing import Axis, FloatArray
 from normdrop.functional import rms_norm_backward, rms_norm_forward
 from normdrop.layers.rows import RowNorm, Sizes
 from normdrop.results import NormStats
 
-SavedRows = tuple[AnyArray, NormStats[FloatArray, None]]
 
-
-class RMSNorm(RowNorm[SavedRows]):
+class RMSNorm(RowNorm[NormStats[FloatArray, None]]):
     """RMS norm over neighbouring axes; the same in training and at inference.
 
     Parameters
@@ -43,6 +41,9 @@ class RMSNorm(RowNorm[SavedRows]):
     array([[ 1., -1.,  1.,  1.]], dtype=float32)
     """
 
+    _normalise = staticmethod(rms_norm_forward)
+    _differentiate = staticmethod(rms_norm_backward)
+
     def __init__(
         self,
         normalized_shape: Sizes,
@@ -58,15 +59,3 @@ class RMSNorm(RowNorm[SavedRows]):
         super().__init__(
             normalized_shape, axis=axis, eps=eps, weight=weight, bias=bias, dtype=dtype
         )
-
-    def _forward(self, x: AnyArray, training: bool) -> tuple[AnyArray, SavedRows]:
-        self._check(x)
-        y, stats = rms_norm_forward(x, self.weight, self.bias, axis=self.axis, eps=self.eps)
-        return y, (x, stats)
-
-    def _backward(self, grad_output: AnyArray, saved: SavedRows) -> AnyArray:
-        x, stats = saved
-        gradients = rms_norm_backward(
-            grad_output, x, stats, self.weight, axis=self.axis, bias=self.bias is not None
-        )
-        return self._keep_gradients(gradients)

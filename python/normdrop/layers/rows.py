@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import SupportsIndex, TypeVar
 
 import numpy.typing as npt
@@ -10,13 +10,16 @@ import numpy.typing as npt
 from normdrop._arguments import epsilon, integer
 from normdrop._typing import AnyArray, Axis
 from normdrop.layers.affine import AffineLayer
+from normdrop.results import Gradients
 
-Saved = TypeVar("Saved")
+Stats = TypeVar("Stats")
 Sizes = SupportsIndex | tuple[SupportsIndex, ...] | list[SupportsIndex]
 
 
-class RowNorm(AffineLayer[Saved]):
+class RowNorm(AffineLayer[tuple[AnyArray, Stats]]):
     """A norm over neighbouring axes, with parameters of the shape along them.
+
+    A subclass names its functions, forward and backward.
 
     Parameters
     ----------
@@ -31,6 +34,9 @@ class RowNorm(AffineLayer[Saved]):
     dtype : dtype
         Of the parameters.
     """
+
+    _normalise: Callable[..., tuple[AnyArray, Stats]]
+    _differentiate: Callable[..., Gradients]
 
     def __init__(
         self,
@@ -51,6 +57,18 @@ class RowNorm(AffineLayer[Saved]):
 
     def __repr__(self) -> str:
         return f"{self._class_name}({self.normalized_shape}, axis={self.axis}, eps={self.eps})"
+
+    def _forward(self, x: AnyArray, training: bool) -> tuple[AnyArray, tuple[AnyArray, Stats]]:
+        self._check(x)
+        y, stats = self._normalise(x, self.weight, self.bias, axis=self.axis, eps=self.eps)
+        return y, (x, stats)
+
+    def _backward(self, grad_output: AnyArray, saved: tuple[AnyArray, Stats]) -> AnyArray:
+        x, stats = saved
+        gradients = self._differentiate(
+            grad_output, x, stats, self.weight, axis=self.axis, bias=self.bias is not None
+        )
+        return self._keep_gradients(gradients)
 
     def _check(self, x: AnyArray) -> None:
         """Name the layer's arguments rather than the weight; the function checks the axes."""
