@@ -39,9 +39,12 @@ struct DrawnShape {
   std::int64_t inner = 1;  // neighbours that share a word
   int outer_axes = 0;
   const DrawnAxis* outer = nullptr;  // (outer_axes,) in the host's memory, the outermost first
-
-  constexpr bool plain() const { return rows == 1 && inner == 1 && outer_axes == 0; }
 };
+
+// Static, as a member cannot be: objects of several instruction sets include this.
+static constexpr bool is_plain(const DrawnShape& shape) {
+  return shape.rows == 1 && shape.inner == 1 && shape.outer_axes == 0;
+}
 
 struct Dropout {
   DType dtype;

@@ -43,7 +43,7 @@ template <class Elements, class Run>
 NORMDROP_INLINE void for_each_segment(const DrawnShape& shape, std::uint64_t first_index,
                                       std::int64_t begin, std::int64_t end, Elements&& elements,
                                       Run&& run) {
-  if (shape.plain()) {
+  if (is_plain(shape)) {
     if (begin < end) elements(begin, end - begin, first_index + static_cast<std::uint64_t>(begin));
     return;
   }

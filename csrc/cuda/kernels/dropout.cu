@@ -21,7 +21,7 @@ void apply(const Dropout& a) {
         static_cast<std::int64_t>(block_threads) * cuda_tuning::packs_per_thread * unit;
     return grid_of(divided_up(a.count, per_block), block_threads);
   };
-  if (!a.shape.plain()) {
+  if (!is_plain(a.shape)) {
     launch("shared_noise", shared_noise<T, Noise>, grid(vector_elements<T>), a.stream, elements,
            SharedShape(a.shape));
     return;
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(block_threads) write_keep(DropoutKeep a, Share
   if (i >= a.count) return;
   const std::uint64_t element = a.draw.first_index + static_cast<std::uint64_t>(i);
   const std::uint64_t index =
-      a.shape.plain() ? element : DrawnPlace(shape, static_cast<std::int64_t>(element)).word();
+      is_plain(a.shape) ? element : DrawnPlace(shape, static_cast<std::int64_t>(element)).word();
   const auto words = WordValues().values(keys[0].words(index / words_per_block));
   a.keep[i] = words.at(static_cast<int>(index % words_per_block)) < a.draw.threshold ? 1 : 0;
 }
