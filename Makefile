@@ -27,6 +27,8 @@ EMULATED_INSTALL := $(LOCKED) $(EMULATED_BIN)/python -m pip install --quiet --di
 EMULATED_OPTIONS := NORMDROP_CUDA=$(CUDA) NORMDROP_CUDA_EMULATION=ON NORMDROP_WARNINGS_AS_ERRORS=ON \
 	'CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)'
 comma := ,
+# The tests in as many processes as there are processors; plain pytest runs them in one.
+IN_PROCESSES := -n auto --maxprocesses 4 --dist worksteal
 # Which part of the check on a GPU: i/n, n at most 7. It uses PYTHON as it is, without a network.
 PART ?= 1/1
 
@@ -92,7 +94,7 @@ demo: $(PACKAGE) $(VENV)/demo.stamp
 	$(BIN)/normdrop demo --out normdrop-demo
 
 test: $(PACKAGE) $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PROCESSES)
 
 # Whether the index has that build of PyTorch for this machine.
 has-torch: | $(BIN)/python
@@ -100,7 +102,7 @@ has-torch: | $(BIN)/python
 
 # None of these may be skipped for want of a framework.
 test-frameworks: $(PACKAGE) $(VENV)/test.stamp $(VENV)/frameworks.stamp
-	NORMDROP_TEST_FRAMEWORKS=torch,jax,onnxruntime,onnx $(BIN)/python -m pytest
+	NORMDROP_TEST_FRAMEWORKS=torch,jax,onnxruntime,onnx $(BIN)/python -m pytest $(IN_PROCESSES)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
@@ -167,7 +169,7 @@ $(EMULATED_VENV)/test-$(CUDA).stamp: $(VENV)/tools.stamp $(SOURCES) | $(EMULATED
 
 test-cuda-emulated: $(EMULATED_VENV)/test-$(CUDA).stamp
 	$(EMULATED_BIN)/normdrop info
-	NORMDROP_TEST_BACKENDS=cuda-emulated $(EMULATED_BIN)/python -m pytest
+	NORMDROP_TEST_BACKENDS=cuda-emulated $(EMULATED_BIN)/python -m pytest $(IN_PROCESSES)
 
 test-mutants: $(VENV)/test.stamp
 	@echo "Compiling a driver for each mutant, about an hour for all of them."

@@ -7,6 +7,7 @@ others, under the backends it names. ``NORMDROP_TEST_FRAMEWORKS=torch,jax`` runs
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import re
@@ -101,6 +102,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     config.hook.pytest_deselected(items=[item for item in items if not belongs(item)])
     items[:] = [item for item in items if belongs(item)]
+
+
+def pytest_collection_finish() -> None:
+    """Tests that collect garbage need not look through the thousands of tests each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ py::object apply(const char* function, const char* argument, py::handle x_object
   const CollapsedShape collapsed(x.shape, x.rank, shared);
   Execution execution(x);
   const Split s = flat(x);
-  if (collapsed.shape().plain()) execution.stage_by_rows(x.size(), 2 * x.item_bytes);
+  if (is_plain(collapsed.shape())) execution.stage_by_rows(x.size(), 2 * x.item_bytes);
   const Operand x_operand = readable(execution, x, s);
   const Output y = output_like(execution, x, out, s);
   Dropout arguments{};

@@ -21,7 +21,7 @@ struct Block {
 // which one outlier cannot move. With at least 1 row in 4096 it lies within about 110 standard
 // deviations of the column's mean, which costs at most 14 of 53 bits.
 template <class T>
-static inline void column_centres(const Block<T>& block, double* centre) {
+NORMDROP_OUT_OF_LINE void column_centres(const Block<T>& block, double* centre) {
   const Block<T> in = block;
   const std::int64_t width = padded(in.columns);
   const std::int64_t share = in.rows / cpu::tuning::rows_per_centre_row;
@@ -74,8 +74,8 @@ NORMDROP_INLINE void add_deviations(const T* x, std::int64_t row_stride, std::in
 // total and square hold padded(columns) doubles each. Blocks of 64 rows are summed apart and then
 // added, the totals with their rounding errors: a long column does not lose digits.
 template <class T>
-static inline void column_deviations(const Block<T>& block, const double* centre, double* total,
-                                     double* square) {
+NORMDROP_OUT_OF_LINE void column_deviations(const Block<T>& block, const double* centre,
+                                            double* total, double* square) {
   constexpr std::int64_t rows_of_block = cpu::tuning::rows_added_apart;
   const Block<T> in = block;
   const std::int64_t width = padded(in.columns);
@@ -107,7 +107,7 @@ static inline void column_deviations(const Block<T>& block, const double* centre
 }
 
 template <class T>
-static inline void column_moments(const Block<T>& in, double* scratch, Moments* out) {
+NORMDROP_OUT_OF_LINE void column_moments(const Block<T>& in, double* scratch, Moments* out) {
   const std::int64_t width = padded(in.columns);
   column_centres(in, scratch);
   column_deviations(in, scratch, scratch + width, scratch + 2 * width);
@@ -119,8 +119,8 @@ static inline void column_moments(const Block<T>& in, double* scratch, Moments* 
 
 // scratch: four rows of padded(columns). A column's sums run down all rows in one lane, so both
 // are compensated.
-static inline void column_moments_of_chunk(const Block<double>& block, double* scratch,
-                                           Moments* out) {
+NORMDROP_OUT_OF_LINE inline void column_moments_of_chunk(const Block<double>& block,
+                                                         double* scratch, Moments* out) {
   const Block<double> in = block;
   const std::int64_t width = padded(in.columns);
   double* sum = scratch;
@@ -158,7 +158,7 @@ static inline void column_moments_of_chunk(const Block<double>& block, double* s
   }
 }
 
-static inline void column_moments(const Block<double>& in, double* scratch, Moments* out) {
+NORMDROP_OUT_OF_LINE inline void column_moments(const Block<double>& in, double* scratch, Moments* out) {
   const std::int64_t bytes_per_row = in.columns * static_cast<std::int64_t>(sizeof(double));
   std::int64_t rows = cpu::tuning::column_chunk_bytes / bytes_per_row;
   rows = rows < 16 ? 16 : rows;

@@ -8,7 +8,7 @@ namespace normdrop::NORMDROP_ISA {
 // `scratch` (column_scratch_size) holds the sums and, behind them, their rounding errors: equal squares
 // of float64 all round alike; in the other types a long column would lose its last digits.
 template <class T>
-void column_parts(const Block<T>& block, double* scratch, Squares* out) {
+NORMDROP_OUT_OF_LINE void column_parts(const Block<T>& block, double* scratch, Squares* out) {
   const Block<T> in = block;
   const std::int64_t width = padded(in.columns);
   double* sum = scratch;

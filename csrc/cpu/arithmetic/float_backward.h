@@ -8,7 +8,7 @@
 
 #include "cpu/arithmetic/gradients.h"
 #include "cpu/arithmetic/moments.h"
-#include "cpu/simd/simd_float.h"
+#include "cpu/arithmetic/run_parameter.h"
 
 namespace normdrop::NORMDROP_ISA {
 
@@ -135,25 +135,31 @@ NORMDROP_INLINE bool are_plain_weights(const float* weight, std::int64_t length)
   return plain;
 }
 
+// The weights of a run whose gradients are of x_hat already.
+struct NoWeights {
+  template <class Pack, class Extent>
+  NORMDROP_LAMBDA_INLINE Pack times(Pack g, std::int64_t, Extent) const {
+    return g;
+  }
+};
+
 // Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.
-// Without a mean (`centred` false) there is no sum of g, and x itself takes the place of x - centre.
 class FloatSums {
  public:
-  template <bool has_weight, bool centred = true, class T, class Length>
-  NORMDROP_LAMBDA_INLINE void add_run(const T* x, const T* grad, const float* weight, Length run,
+  template <class T, class Weights, class Length>
+  NORMDROP_LAMBDA_INLINE void add_run(const T* x, const T* grad, Weights weights, Length run,
                                       const FloatStats& stats) {
     if constexpr (Length::is_short) {
       make_room((Length::packs + 1) / 2);
       for_each_pack(run, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-        add_term<has_weight, centred>(x, grad, weight, i, extent, i / pack_size % 2, stats);
+        add_term(x, grad, weights, i, extent, i / pack_size % 2, stats);
       });
     } else {
       constexpr std::int64_t block = terms_in_float * 2 * pack_size;
       for (std::int64_t begin = 0; begin < run.length; begin += block) {
         const std::int64_t count = run.length - begin < block ? run.length - begin : block;
         make_room((count + 2 * pack_size - 1) / (2 * pack_size));
-        add_block<has_weight, centred>(x + begin, grad + begin,
-                                       has_weight ? weight + begin : nullptr, count, stats);
+        add_block(x, grad, weights, begin, begin + count, stats);
       }
     }
   }
@@ -175,33 +181,26 @@ class FloatSums {
     terms_ += terms;
   }
 
-  template <bool has_weight, bool centred, class T, class Extent>
-  NORMDROP_LAMBDA_INLINE void add_term(const T* x, const T* grad, const float* weight,
-                                       std::int64_t i, Extent extent, std::int64_t which,
-                                       const FloatStats& stats) {
-    float_pack value = load_float(grad + i, extent);
-    if constexpr (has_weight) value = value * load_float(weight + i, extent);
-    float_pack x_hat = load_float(x + i, extent);
-    if constexpr (centred) {
-      const float_pack near = x_hat - splat_float(stats.centre);
-      x_hat = x_hat_of(near, splat_float(stats.inv_std), splat_float(stats.offset));
-      sum_g_[which] = sum_g_[which] + value;
-    } else {
-      x_hat = x_hat * splat_float(stats.inv_std);
-    }
-    sum_gx_[which] = multiply_add(value, x_hat, sum_gx_[which]);
+  template <class T, class Weights, class Extent>
+  NORMDROP_LAMBDA_INLINE void add_term(const T* x, const T* grad, Weights weights, std::int64_t i,
+                                       Extent extent, std::int64_t which, const FloatStats& stats) {
+    const float_pack g = weights.times(load_float(grad + i, extent), i, extent);
+    const float_pack near = load_float(x + i, extent) - splat_float(stats.centre);
+    const float_pack x_hat = x_hat_of(near, splat_float(stats.inv_std), splat_float(stats.offset));
+    sum_g_[which] = sum_g_[which] + g;
+    sum_gx_[which] = multiply_add(g, x_hat, sum_gx_[which]);
   }
 
-  template <bool has_weight, bool centred, class T>
-  NORMDROP_LAMBDA_INLINE void add_block(const T* x, const T* grad, const float* weight,
-                                        std::int64_t count, const FloatStats& stats) {
-    std::int64_t i = 0;
-    for (; i + 2 * pack_size <= count; i += 2 * pack_size) {
-      add_term<has_weight, centred>(x, grad, weight, i, full_pack{}, 0, stats);
-      add_term<has_weight, centred>(x, grad, weight, i + pack_size, full_pack{}, 1, stats);
+  template <class T, class Weights>
+  NORMDROP_LAMBDA_INLINE void add_block(const T* x, const T* grad, Weights weights, std::int64_t i,
+                                        std::int64_t end, const FloatStats& stats) {
+    for (; i + 2 * pack_size <= end; i += 2 * pack_size) {
+      add_term(x, grad, weights, i, full_pack{}, 0, stats);
+      add_term(x, grad, weights, i + pack_size, full_pack{}, 1, stats);
     }
-    for_each_pack(count - i, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
-      add_term<has_weight, centred>(x, grad, weight, i + k, extent, 0, stats);
+    const std::int64_t begin = i;
+    for_each_pack(end - begin, [&](std::int64_t k, auto extent) NORMDROP_LAMBDA_INLINE {
+      add_term(x, grad, weights, begin + k, extent, 0, stats);
     });
   }
 

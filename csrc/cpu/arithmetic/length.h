@@ -39,7 +39,7 @@ NORMDROP_INLINE Normaliser normaliser(const SquareSum& sum, double, double scale
 }
 
 template <class T>
-static Normaliser spoilt_normaliser(const SquareSum& sum, const Runs<T>& in) {
+Normaliser spoilt_normaliser(const SquareSum& sum, const Runs<T>& in) {
   return spoilt_normaliser(sum.squares, in);
 }
 

@@ -91,7 +91,7 @@ NORMDROP_INLINE DeviationSums deviation_sums_about(const Runs<T>& in, Length len
 }
 
 template <bool scaled, class T>
-static __attribute__((noinline)) DeviationSums deviation_sums_again(const Runs<T>& in,
+NORMDROP_OUT_OF_LINE inline DeviationSums deviation_sums_again(const Runs<T>& in,
                                                                     double centre) {
   return deviation_sums_about<scaled>(in, any_length{in.length}, centre);
 }
@@ -165,7 +165,7 @@ NORMDROP_INLINE Moments chunk_moments(const Runs<double>& in) {
 }
 
 template <bool scaled, class T>
-NORMDROP_LAMBDA_INLINE inline Moments Moments::part(const Runs<T>& chunk) {
+NORMDROP_OUT_OF_LINE Moments Moments::part(const Runs<T>& chunk) {
   return chunk_moments<scaled>(chunk);
 }
 
@@ -197,7 +197,7 @@ NORMDROP_INLINE Normaliser normaliser(const Moments& moments, double eps, double
 
 // Mean of a run whose elements are not all finite: what a plain sum gives.
 template <class T>
-static double plain_mean(const Runs<T>& in) {
+double plain_mean(const Runs<T>& in) {
   double sum = 0.0;
   for (std::int64_t r = 0; r < in.runs; ++r) {
     for (std::int64_t i = 0; i < in.length; ++i) {
@@ -208,7 +208,7 @@ static double plain_mean(const Runs<T>& in) {
 }
 
 template <class T>
-static Normaliser spoilt_normaliser(const Moments&, const Runs<T>& in) {
+Normaliser spoilt_normaliser(const Moments&, const Runs<T>& in) {
   const double nan = __builtin_nan("");
   return {{plain_mean(in), 0.0}, {nan, 0.0}, nan, in.scale};
 }

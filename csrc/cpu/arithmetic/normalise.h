@@ -6,7 +6,7 @@
 #pragma once
 
 #include "cpu/arithmetic/moments.h"
-#include "cpu/simd/simd_float.h"
+#include "cpu/arithmetic/run_parameter.h"
 
 namespace normdrop::NORMDROP_ISA {
 
@@ -47,44 +47,27 @@ NORMDROP_INLINE normalised normalise(pack x, const NormaliserPacks& n) {
   return {high, low};
 }
 
-// x^ * weight + bias, with either left out.
-template <class T, bool has_weight, bool has_bias>
+// x^ * weight + bias.
+template <class T>
 NORMDROP_INLINE pack affine(const normalised& x, pack weight, pack bias) {
-  constexpr bool has_low = sizeof(T) == 8;
-  if constexpr (has_weight) {
-    if constexpr (has_low && has_bias) bias = multiply_add(x.low, weight, bias);
-    if constexpr (has_low && !has_bias) bias = x.low * weight;
-    return has_low || has_bias ? multiply_add(x.high, weight, bias) : x.high * weight;
-  } else {
-    pack y = x.high;
-    if constexpr (has_low && has_bias) return y + (x.low + bias);
-    if constexpr (has_low) return y + x.low;
-    return has_bias ? y + bias : y;
-  }
+  if constexpr (!is_narrow<T>) bias = multiply_add(x.low, weight, bias);
+  return multiply_add(x.high, weight, bias);
 }
 
-// Calls body(has_weight, has_bias) with compile-time truth values.
-template <class Body>
-NORMDROP_INLINE void for_parameters(bool weight, bool bias, Body&& body) {
-  if (weight && bias) return body(truth<true>{}, truth<true>{});
-  if (weight) return body(truth<true>{}, truth<false>{});
-  if (bias) return body(truth<false>{}, truth<true>{});
-  body(truth<false>{}, truth<false>{});
-}
-
-// A run with a weight and a bias for each element; either may be null.
+// A run with a weight and a bias for each element; either may be null. For `scaled` see statistic.h.
 template <bool scaled, class T>
-NORMDROP_INLINE void normalise_run_in_double(const T* x, T* y, std::int64_t length,
-                                             const Normaliser& n, const wide<T>* weight,
-                                             const wide<T>* bias) {
+NORMDROP_OUT_OF_LINE void normalise_run_in_double(const T* x, T* y, std::int64_t length,
+                                                  const Normaliser& n, const wide<T>* weight,
+                                                  const wide<T>* bias) {
   const NormaliserPacks packs = packs_of<T>(n);
-  for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
-    for_each_pack(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const pack value = rescale<scaled>(load(x + i, extent), n.scale);
-      const pack weights = w.is ? load(weight + i, extent) : pack{};
-      const pack biases = b.is ? load(bias + i, extent) : pack{};
-      store(y + i, affine<T, w.is, b.is>(normalise<T>(value, packs), weights, biases), extent);
-    });
+  const pack scale = splat(n.scale);
+  const auto weights = run_weight(weight);
+  const auto biases = run_bias(bias);
+  for_each_pack(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
+    pack value = load(x + i, extent);
+    if constexpr (scaled) value = value * scale;
+    const normalised x_hat = normalise<T>(value, packs);
+    store(y + i, affine<T>(x_hat, weights.pack_at(i, extent), biases.pack_at(i, extent)), extent);
   });
 }
 
@@ -129,38 +112,34 @@ NORMDROP_INLINE void normalise_run_in_single(const T* x, T* y, Length length,
   const float_pack offset = splat_float(n.offset);
   const auto load = [&](std::int64_t i, auto extent)
                         NORMDROP_LAMBDA_INLINE { return load_float(x + i, extent); };
-  for_parameters(weight != nullptr, bias != nullptr, [&](auto w, auto b) {
-    for_each_pack_ahead(how.head, length, load,
-                        [&](std::int64_t i, auto extent, float_pack value) NORMDROP_LAMBDA_INLINE {
-      const float_pack near = centred ? value + minus_centre : value;
-      const float_pack high = near * high_factor;
-      const float_pack error = multiply_subtract(near, high_factor, high);
-      const float_pack low = centred ? error + multiply_add(near, low_factor, offset)
-                                     : multiply_add(near, low_factor, error);
-      const float_pack weights = w.is ? load_float(weight + i, extent) : float_pack{};
-      float_pack shift = b.is ? load_float(bias + i, extent) : float_pack{};
-      if constexpr (w.is && b.is) shift = multiply_add(low, weights, shift);
-      if constexpr (w.is && !b.is) shift = low * weights;
-      if constexpr (!w.is) shift = low + shift;
-      store(y + i, w.is ? multiply_add(high, weights, shift) : high + shift, extent, how);
-    });
+  const auto weights = run_weight(weight);
+  const auto biases = run_bias(bias);
+  for_each_pack_ahead(how.head, length, load,
+                      [&](std::int64_t i, auto extent, float_pack value) NORMDROP_LAMBDA_INLINE {
+    const float_pack near = centred ? value + minus_centre : value;
+    const float_pack high = near * high_factor;
+    const float_pack error = multiply_subtract(near, high_factor, high);
+    const float_pack low = centred ? error + multiply_add(near, low_factor, offset)
+                                   : multiply_add(near, low_factor, error);
+    const float_pack w = weights.float_pack_at(i, extent);
+    const float_pack shift = multiply_add(low, w, biases.float_pack_at(i, extent));
+    store(y + i, multiply_add(high, w, shift), extent, how);
   });
 }
 
 template <bool centred, class T>
-NORMDROP_INLINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
-                                   const wide<T>* weight, const wide<T>* bias, Writing how) {
+NORMDROP_OUT_OF_LINE void normalise_run(const T* x, T* y, std::int64_t length, const Normaliser& n,
+                                        const wide<T>* weight, const wide<T>* bias, Writing how) {
   if constexpr (suits_single<T>) {
     const SingleNormaliser single = single_normaliser<centred>(n.mean, n.inv_std.high);
     if (single.usable) {
       return normalise_run_in_single<centred>(x, y, any_length{length}, single, weight, bias, how);
     }
   }
-  if (n.scale == 1.0) {
-    normalise_run_in_double<false>(x, y, length, n, weight, bias);
-  } else {
-    normalise_run_in_double<true>(x, y, length, n, weight, bias);
+  if constexpr (!is_narrow<T>) {  // the others need no scale
+    if (n.scale != 1.0) return normalise_run_in_double<true>(x, y, length, n, weight, bias);
   }
+  normalise_run_in_double<false>(x, y, length, n, weight, bias);
 }
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -66,7 +66,7 @@ NORMDROP_INLINE double chunk_squares(const Runs<T>& in) {
 }
 
 template <bool scaled, class T>
-NORMDROP_LAMBDA_INLINE inline Squares Squares::part(const Runs<T>& chunk) {
+NORMDROP_OUT_OF_LINE Squares Squares::part(const Runs<T>& chunk) {
   return {static_cast<double>(chunk.runs * chunk.length), chunk_squares<scaled>(chunk)};
 }
 
@@ -88,7 +88,7 @@ NORMDROP_INLINE Normaliser normaliser(const Squares& squares, double eps, double
 
 // Beside an infinite element every other one vanishes; a NaN spoils all.
 template <class T>
-static Normaliser spoilt_normaliser(const Squares&, const Runs<T>& in) {
+Normaliser spoilt_normaliser(const Squares&, const Runs<T>& in) {
   double sum = 0.0;
   for (std::int64_t r = 0; r < in.runs; ++r) {
     for (std::int64_t i = 0; i < in.length; ++i) {

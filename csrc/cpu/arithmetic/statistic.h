@@ -20,7 +20,7 @@ struct NoPreparation {
 
 // prepare(begin, length) is called before the elements of a single run from `begin` on are read.
 template <class Statistic, bool scaled, class T, class Prepare = NoPreparation>
-static Statistic statistic_of(const Runs<T>& in, Prepare prepare = {}) {
+Statistic statistic_of(const Runs<T>& in, Prepare prepare = {}) {
   const bool is_chunk = in.runs == 1 && in.length <= chunk_elements<T>;
   const ChunkPlan plan =
       is_chunk ? ChunkPlan{1, in.length, 1, 1} : plan_chunks<T>(in.runs, in.length);
@@ -44,7 +44,7 @@ inline constexpr double grow = 0x1p+700;
 inline constexpr double smallest_safe_variance = 0x1p-800;
 
 template <class Statistic, class T>
-static Normaliser finish(const Statistic& statistic, const Runs<T>& in, double eps) {
+Normaliser finish(const Statistic& statistic, const Runs<T>& in, double eps) {
   const bool finite = is_finite(statistic);
   const Normaliser plain = normaliser(statistic, eps, 1.0);
   if (finite && (is_narrow<T> || plain.var >= smallest_safe_variance)) return plain;
@@ -59,7 +59,7 @@ static Normaliser finish(const Statistic& statistic, const Runs<T>& in, double e
 }
 
 template <class Statistic = Moments, class T>
-static Normaliser normaliser_of(const Runs<T>& in, double eps) {
+Normaliser normaliser_of(const Runs<T>& in, double eps) {
   return finish(statistic_of<Statistic, false>(in), in, eps);
 }
 

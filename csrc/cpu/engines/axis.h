@@ -4,6 +4,9 @@
 // store through a pointer to T could otherwise change what the compiler holds of it.
 #pragma once
 
+#include <cstddef>
+#include <new>
+
 #include "cpu/arithmetic/gradients.h"
 #include "cpu/arithmetic/normaliser.h"
 #include "cpu/simd/simd_half.h"
@@ -62,14 +65,62 @@ struct Columns {
   std::int64_t length;
 };
 
-// What comes before the statistic: makes elements of x first, while they are in cache. A task has a
-// worker of its own for outer indices below `end`; it is asked for elements in rising order.
-struct NoPrologue {
-  struct Worker {
-    NORMDROP_LAMBDA_INLINE void make(std::int64_t, Columns) const {}
+// What comes before the statistic: makes elements of x first, while they are in cache. By pointers to
+// functions, which are called once for a row or a chunk, so that an engine is compiled once.
+class Prologue {
+ public:
+  Prologue() = default;  // x is there
+
+  // `Maker` has a Worker(maker, end) with make(outer, columns), which needs no destructor.
+  template <class Maker>
+  explicit Prologue(const Maker& maker)
+      : maker_(&maker),
+        begin_([](const void* all, std::int64_t end, void* worker) {
+          static_assert(sizeof(typename Maker::Worker) <= worker_bytes);
+          new (worker) typename Maker::Worker(*static_cast<const Maker*>(all), end);
+        }),
+        make_([](void* worker, std::int64_t outer, Columns columns) {
+          static_cast<typename Maker::Worker*>(worker)->make(outer, columns);
+        }) {}
+
+  static constexpr std::size_t worker_bytes = 1024;
+
+  // A task's own, for outer indices below `end`; it is asked for elements in rising order.
+  class Worker {
+   public:
+    Worker(const Prologue& prologue, std::int64_t end) : make_(prologue.make_) {
+      if (make_ != nullptr) prologue.begin_(prologue.maker_, end, worker_);
+    }
+    NORMDROP_LAMBDA_INLINE void make(std::int64_t outer, Columns columns) {
+      if (make_ != nullptr) make_(worker_, outer, columns);
+    }
+
+   private:
+    void (*make_)(void*, std::int64_t, Columns);
+    alignas(64) std::byte worker_[worker_bytes];
   };
-  NORMDROP_LAMBDA_INLINE Worker worker(std::int64_t) const { return {}; }
+  Worker worker(std::int64_t end) const { return {*this, end}; }
+
+ private:
+  const void* maker_ = nullptr;
+  void (*begin_)(const void*, std::int64_t, void*) = nullptr;
+  void (*make_)(void*, std::int64_t, Columns) = nullptr;
 };
+
+// Normalises x over its middle axis: normalise_axis.h, which layer_norm.cpp compiles for Moments and
+// rms_norm.cpp for Squares.
+struct Moments;
+struct Squares;
+template <class Statistic, class T>
+void normalise_axis(const AxisForward<T>& a, const Prologue& prologue = {});
+
+// The gradients of both: axis_gradients.h, which layer_norm_backward.cpp compiles for NoEpilogue and
+// dropout_add_layer_norm_backward.cpp for DropoutAddGradient.
+template <class T, class Epilogue>
+void axis_gradients(const AxisBackward<T>& a, const Epilogue& epilogue);
+
+// One line of C++ for every type of element.
+#define NORMDROP_EACH_ELEMENT(line) line(float) line(double) line(float16) line(bfloat16)
 
 // What becomes of the gradient of x before it is rounded. A task has a worker of its own for outer
 // indices below `end`. Of K neighbouring rows it makes an ending:

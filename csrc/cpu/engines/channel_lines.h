@@ -126,7 +126,7 @@ class ChannelPass {
     for_each_pack(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
       const pack value = rescale<scaled>(load(x + i, extent), n_.scale);
       const normalised high_low = normalise<double, finite>(value, packs);
-      store(y + i, affine<double, true, true>(high_low, weights, biases), extent);
+      store(y + i, affine<double>(high_low, weights, biases), extent);
     });
   }
 

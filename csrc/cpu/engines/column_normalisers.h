@@ -52,7 +52,7 @@ NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
     pack value = load(x + j, extent);
     if constexpr (scaled) value = value * n.scales(j);
     const normalised high_low = normalise<T, finite>(value, n.packs(j));
-    store(y + j, affine<T, true, true>(high_low, weight_at(j, extent), bias_at(j, extent)), extent);
+    store(y + j, affine<T>(high_low, weight_at(j, extent), bias_at(j, extent)), extent);
   });
 }
 
@@ -60,11 +60,12 @@ template <bool finite = true, class T, class WeightAt, class BiasAt>
 NORMDROP_INLINE void normalise_columns(const T* x, T* y, std::int64_t columns,
                                        const ColumnNormalisers& n, std::int64_t begin,
                                        WeightAt&& weight_at, BiasAt&& bias_at) {
-  if (n.scaled()) {
-    normalise_columns<true, finite>(x, y, columns, n.arrays(begin), weight_at, bias_at);
-  } else {
-    normalise_columns<false, finite>(x, y, columns, n.arrays(begin), weight_at, bias_at);
+  if constexpr (!is_narrow<T>) {
+    if (n.scaled()) {
+      return normalise_columns<true, finite>(x, y, columns, n.arrays(begin), weight_at, bias_at);
+    }
   }
+  normalise_columns<false, finite>(x, y, columns, n.arrays(begin), weight_at, bias_at);
 }
 
 }  // namespace normdrop::NORMDROP_ISA

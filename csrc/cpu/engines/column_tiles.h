@@ -67,9 +67,8 @@ void forward_column_tile(const Block<T>& block, T* y, const wide<T>* weight, con
   }
 }
 
-template <class Prologue>
-void make_column_tile(ColumnShape shape, std::int64_t outer, std::int64_t begin,
-                      std::int64_t columns, const Prologue& prologue) {
+static inline void make_column_tile(ColumnShape shape, std::int64_t outer, std::int64_t begin,
+                                    std::int64_t columns, const Prologue& prologue) {
   auto worker = prologue.worker(outer + 1);
   if (columns == shape.columns) return worker.make(outer, {0, shape.rows * shape.columns});
   for (std::int64_t r = 0; r < shape.rows; ++r) {
@@ -79,10 +78,10 @@ void make_column_tile(ColumnShape shape, std::int64_t outer, std::int64_t begin,
 
 // report(index, normaliser) takes the set's, counted in (outer, columns). The prologue (axis.h) makes
 // a tile before it is read.
-template <class T, class Statistic, class Report, class Prologue = NoPrologue>
+template <class T, class Statistic, class Report>
 void forward_column_tiles(ColumnShape shape, ColumnArray<const T> x, ColumnArray<T> y,
                           const wide<T>* weight, const wide<T>* bias, Statistic statistic,
-                          Report report, Prologue prologue = {}) {
+                          Report report, const Prologue& prologue = {}) {
   const Tiles tiles = plan_tiles(shape.outer, shape.columns);
   parallel_for(tiles.count, shape.rows * tiles.width, [&](std::int64_t tile) {
     const std::int64_t outer = tiles.outer(tile);

@@ -94,8 +94,6 @@ struct DropoutAdd {
     std::uint64_t end_;
     KeepBits keep_;
   };
-
-  Worker worker(std::int64_t end) const { return {*this, end}; }
 };
 
 // Adds grad_sum to the norm's gradient, which is that of the residual, and drops of it what was

@@ -129,7 +129,7 @@ struct Line {
       const T* grads = line.grad_output + begin * line.grad_output_stride;
       with_length_of<T>(line.length, [&](auto run_length) NORMDROP_LAMBDA_INLINE {
         for (std::int64_t run = begin; run < end; ++run) {
-          sums.template add_run<false>(values, grads, nullptr, run_length, these);
+          sums.add_run(values, grads, NoWeights{}, run_length, these);
           values += line.x_stride;
           grads += line.grad_output_stride;
         }

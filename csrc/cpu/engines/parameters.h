@@ -8,7 +8,7 @@
 namespace normdrop::NORMDROP_ISA {
 
 template <class From, class To>
-static void convert_elements(const From* source, To* target, std::int64_t count) {
+void convert_elements(const From* source, To* target, std::int64_t count) {
   for_each_pack(count, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
     store_float(target + i, load_float(source + i, extent), extent);
   });

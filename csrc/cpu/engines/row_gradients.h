@@ -11,8 +11,9 @@ namespace normdrop::NORMDROP_ISA {
 
 inline constexpr std::int64_t rows_together = 4;
 
-// Backward of `K` neighbouring rows. `Worker` is that of the epilogue.
-template <class T, bool centred, class Worker>
+// Backward of `K` neighbouring rows. `Worker` is that of the epilogue. Where no mean was subtracted it
+// is 0 here, and its factor too, which changes no bit of the rest.
+template <class T, class Worker>
 struct RowGradients {
   const AxisBackward<T>& a;
   Worker& worker;
@@ -22,7 +23,7 @@ struct RowGradients {
 
   RowGradients at_row(std::int64_t row) const { return {a, worker, factors, row, weight_is_plain}; }
   Columns all_columns() const { return {0, a.reduced}; }
-  double mean() const { return centred ? a.mean[first] : 0.0; }
+  double mean() const { return a.mean != nullptr ? a.mean[first] : 0.0; }
   const T* x() const { return a.x + first * a.x_outer_stride; }
   const T* grad_output() const { return a.grad_output + first * a.grad_output_outer_stride; }
 
@@ -44,34 +45,25 @@ struct RowGradients {
     }
   };
 
-  // x_hat; 0 in lanes that hold no element.
-  template <class Extent>
-  NORMDROP_LAMBDA_INLINE static pack x_hat_in(pack x, pack mean, pack inv_std, Extent extent) {
-    if constexpr (!centred) return x * inv_std;
-    return keep(x_hat_of(x, mean, inv_std), extent);
-  }
-
-  template <bool has_weight>
-  __attribute__((always_inline)) RowSums sums_in_double(Columns columns) const {
+  NORMDROP_OUT_OF_LINE RowSums sums_in_double(Columns columns) const {
     const T* values = x() + columns.begin;
     const T* grads = grad_output() + columns.begin;
-    const wide<T>* weight = has_weight ? a.weight + columns.begin : nullptr;
+    const auto weights = run_weight(weight_from(columns.begin));
     const pack means = splat(mean());
     const pack inv_std = splat(a.inv_std[first]);
     running_sums<T> sum_g{};
     running_sums<T> sum_gx{};
     for_each_pack(columns.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      pack g = load(grads + i, extent);
-      if constexpr (has_weight) g = g * load(weight + i, extent);
-      const pack x_hat = x_hat_in(load(values + i, extent), means, inv_std, extent);
-      if constexpr (centred) sum_g = add(sum_g, g);
+      const pack g = weights.times(load(grads + i, extent), i, extent);
+      const pack x_hat = keep(x_hat_of(load(values + i, extent), means, inv_std), extent);
+      sum_g = add(sum_g, g);
       sum_gx = add_product(sum_gx, g, x_hat);
     });
     return {total_of(sum_g), total_of(sum_gx)};
   }
 
-  RowSums sums_in_double(Columns columns) const {
-    return a.weight != nullptr ? sums_in_double<true>(columns) : sums_in_double<false>(columns);
+  const wide<T>* weight_from(std::int64_t column) const {
+    return a.weight != nullptr ? a.weight + column : nullptr;
   }
 
   // Whether this row may take the passes in single precision.
@@ -86,31 +78,27 @@ struct RowGradients {
     return stats;
   }
 
-  NORMDROP_LAMBDA_INLINE FloatSums sums_in_float(Columns columns, const FloatStats& stats) const {
+  NORMDROP_LAMBDA_INLINE FloatSums float_sums(Columns columns, const FloatStats& stats) const {
     FloatSums sums;
     if constexpr (suits_single<T>) {
-      const T* values = x() + columns.begin;
-      const T* grads = grad_output() + columns.begin;
-      const any_length length{columns.length};
-      if (a.weight != nullptr) {
-        const float* weight = a.weight + columns.begin;
-        sums.template add_run<true, centred>(values, grads, weight, length, stats);
-      } else {
-        sums.template add_run<false, centred>(values, grads, nullptr, length, stats);
-      }
+      sums.add_run(x() + columns.begin, grad_output() + columns.begin,
+                   run_weight(weight_from(columns.begin)), any_length{columns.length}, stats);
     }
     return sums;
   }
+  NORMDROP_OUT_OF_LINE RowSums sums_in_float(Columns columns, const FloatStats& stats) const {
+    return float_sums(columns, stats).total();
+  }
 
-  NORMDROP_LAMBDA_INLINE RowSums sums(Columns columns, const FloatStats& stats) const {
-    return stats.usable ? sums_in_float(columns, stats).total() : sums_in_double(columns);
+  RowSums sums(Columns columns, const FloatStats& stats) const {
+    return stats.usable ? sums_in_float(columns, stats) : sums_in_double(columns);
   }
 
   // Of the whole row, from its chunks in order: whichever engine asks, the bits are the same.
-  NORMDROP_LAMBDA_INLINE RowSums whole_sums(const FloatStats& stats) const {
+  RowSums whole_sums(const FloatStats& stats) const {
     return a.reduced <= chunk_elements<T> ? sums(all_columns(), stats) : sums_of_chunks(stats);
   }
-  __attribute__((noinline)) RowSums sums_of_chunks(const FloatStats& stats) const {
+  NORMDROP_OUT_OF_LINE RowSums sums_of_chunks(const FloatStats& stats) const {
     constexpr std::int64_t chunk = chunk_elements<T>;
     Scratch<RowSums> parts((a.reduced + chunk - 1) / chunk);
     std::int64_t count = 0;
@@ -122,7 +110,7 @@ struct RowGradients {
   }
 
   NORMDROP_LAMBDA_INLINE RowSums means_of(const RowSums& sums) const {
-    return {sums.g * factors.g, sums.gx * factors.gx};
+    return {factors.mean_g(sums.g), factors.mean_gx(sums.gx)};
   }
 
   NORMDROP_LAMBDA_INLINE FloatSlopes slopes(const RowSums& sums, const FloatStats& stats) const {
@@ -133,11 +121,10 @@ struct RowGradients {
   // Writes columns of K rows and adds to the parameter gradients, which start at the same column
   // (null: not wanted). sums[k] are those of whole rows. Behind grad_weight and grad_bias, as far
   // again, float64 keeps their rounding errors.
-  template <int K, bool has_weight, bool parameters>
-  __attribute__((always_inline)) void write_in_double(Columns columns, const RowSums* sums,
-                                                      double* grad_weight,
-                                                      double* grad_bias) const {
-    const wide<T>* weight = has_weight ? a.weight + columns.begin : nullptr;
+  template <int K, bool parameters>
+  NORMDROP_OUT_OF_LINE void write_in_double(Columns columns, const RowSums* sums,
+                                            double* grad_weight, double* grad_bias) const {
+    const auto weights = run_weight(weight_from(columns.begin));
     const RowPointers<K> rows(*this, columns.begin);
     auto ending = worker.template columns<K>(first, columns);
     pack mean[K];
@@ -153,15 +140,12 @@ struct RowGradients {
     }
     const std::int64_t errors_at = parameters ? 2 * (grad_bias - grad_weight) : 0;
     for_each_pack(columns.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const pack w = has_weight ? load(weight + i, extent) : splat(1.0);
+      const pack w = weights.pack_at(i, extent);
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
         const pack grad = load(rows.grad_output[k] + i, extent);
-        const pack x_hat = x_hat_in(load(rows.x[k] + i, extent), mean[k], inv_std[k], full_pack{});
-        const pack g = has_weight ? grad * w : grad;
-        const pack without_means =
-            centred ? centred_gradient(g, x_hat, mean_g[k], mean_gx[k]) : g - x_hat * mean_gx[k];
-        const pack result = without_means * inv_std[k];
+        const pack x_hat = x_hat_of(load(rows.x[k] + i, extent), mean[k], inv_std[k]);
+        const pack result = centred_gradient(grad * w, x_hat, mean_g[k], mean_gx[k]) * inv_std[k];
         if constexpr (parameters) add_in_memory<T>(grad_weight, errors_at, i, grad * x_hat);
         if constexpr (parameters) add_in_memory<T>(grad_bias, errors_at, i, grad);
         const pack gradient = ending.total(k, i, result, extent);
@@ -174,17 +158,16 @@ struct RowGradients {
   template <int K>
   void write_in_double(Columns columns, const RowSums* sums, double* grad_weight,
                        double* grad_bias) const {
-    for_parameters(a.weight != nullptr, grad_weight != nullptr, [&](auto weight, auto wanted) {
-      write_in_double<K, weight.is, wanted.is>(columns, sums, grad_weight, grad_bias);
-    });
+    grad_weight ? write_in_double<K, true>(columns, sums, grad_weight, grad_bias)
+                : write_in_double<K, false>(columns, sums, nullptr, nullptr);
   }
 
   // As above, in single precision; the K rows' parameter gradients are summed in float.
-  template <int K, bool has_weight, bool parameters>
-  __attribute__((always_inline)) void write_in_float(Columns columns, const FloatStats* stats,
-                                                     const FloatSlopes* slopes, double* grad_weight,
-                                                     double* grad_bias) const {
-    const float* weight = has_weight ? a.weight + columns.begin : nullptr;
+  template <int K, bool parameters>
+  NORMDROP_OUT_OF_LINE void write_in_float(Columns columns, const FloatStats* stats,
+                                           const FloatSlopes* slopes, double* grad_weight,
+                                           double* grad_bias) const {
+    const auto weights = run_weight(weight_from(columns.begin));
     const RowPointers<K> rows(*this, columns.begin);
     auto ending = worker.template columns<K>(first, columns);
     const Writing how =
@@ -205,25 +188,21 @@ struct RowGradients {
     }
     for_each_pack_after(how.head, columns.length,
                         [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const float_pack w = has_weight ? load_float(weight + i, extent) : float_pack{};
+      const float_pack w = weights.float_pack_at(i, extent);
       float_pack sum_weight{};
       float_pack sum_bias{};
       float_pack result[K];
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
         const float_pack grad = load_float(rows.grad_output[k] + i, extent);
-        const float_pack value = load_float(rows.x[k] + i, extent);
-        const float_pack near = centred ? value - centre[k] : value;
-        const float_pack g = has_weight ? grad * w : grad;
-        const float_pack line_of_x =
-            centred ? multiply_add(near, slope_x[k], shift[k]) : near * slope_x[k];
+        const float_pack near = load_float(rows.x[k] + i, extent) - centre[k];
         if constexpr (parameters) {
-          const float_pack x_hat =
-              centred ? x_hat_of(near, inv_std[k], offset[k]) : near * inv_std[k];
-          sum_weight = multiply_add(grad, x_hat, sum_weight);
+          sum_weight = multiply_add(grad, x_hat_of(near, inv_std[k], offset[k]), sum_weight);
           sum_bias = sum_bias + grad;
         }
-        result[k] = ending.total(k, i, multiply_add(g, slope_g[k], line_of_x), extent);
+        const float_pack on_line =
+            gradient_on_line(grad * w, near, slope_g[k], slope_x[k], shift[k]);
+        result[k] = ending.total(k, i, on_line, extent);
       }
       // Only now: with rows 4096 bytes apart a load seems to read what the row before just stored.
 #pragma GCC unroll 4
@@ -239,9 +218,8 @@ struct RowGradients {
   template <int K>
   void write_in_float(Columns columns, const FloatStats* stats, const FloatSlopes* slopes,
                       double* grad_weight, double* grad_bias) const {
-    for_parameters(a.weight != nullptr, grad_weight != nullptr, [&](auto weight, auto wanted) {
-      write_in_float<K, weight.is, wanted.is>(columns, stats, slopes, grad_weight, grad_bias);
-    });
+    grad_weight ? write_in_float<K, true>(columns, stats, slopes, grad_weight, grad_bias)
+                : write_in_float<K, false>(columns, stats, slopes, nullptr, nullptr);
   }
 
   // Calls body(columns, grad_weight, grad_bias) for parts of the rows no longer than the epilogue
@@ -285,8 +263,9 @@ struct RowGradients {
       if (in_float && a.reduced <= cpu::tuning::together_row_elements) {
         pack packs[2 * K];
         double totals[2 * K];
+#pragma GCC unroll 1
         for (int k = 0; k < K; ++k) {
-          const RowSumPacks sums = at_row(first + k).sums_in_float(all_columns(), stats[k]).packs();
+          const RowSumPacks sums = at_row(first + k).float_sums(all_columns(), stats[k]).packs();
           packs[k] = sums.g;
           packs[K + k] = sums.gx;
         }

@@ -10,7 +10,7 @@
 
 namespace normdrop::NORMDROP_ISA {
 
-template <class Statistic, class T, class Prologue>
+template <class Statistic, class T>
 class Rows {
  public:
   Rows(const AxisForward<T>& arguments, const Prologue& prologue)

@@ -10,7 +10,7 @@
 
 namespace normdrop::NORMDROP_ISA {
 
-template <class T, bool centred, class Epilogue>
+template <class T, class Epilogue>
 class RowsBackward {
  public:
   RowsBackward(const AxisBackward<T>& arguments, const Epilogue& epilogue)
@@ -20,7 +20,7 @@ class RowsBackward {
 
  private:
   using Worker = typename Epilogue::Worker;
-  using Gradients = RowGradients<T, centred, Worker>;
+  using Gradients = RowGradients<T, Worker>;
 
   // Whether rows would leave L2 between their two passes, or slots have so few of them that partial
   // gradients of the parameters would be a good part of what goes through memory.

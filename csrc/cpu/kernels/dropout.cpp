@@ -54,7 +54,7 @@ struct Apply {
   void elements(DrawnValues<Noise>& drawn, std::int64_t begin, std::int64_t count,
                 std::uint64_t word) const {
     // Rows may find values again, so that more of them are made at a time.
-    const std::int64_t most = a.shape.plain() ? words_at_once : count;
+    const std::int64_t most = is_plain(a.shape) ? words_at_once : count;
     for (std::int64_t done = 0; done < count;) {
       const std::int64_t i = begin + done;
       std::int64_t some = count - done < most ? count - done : most;
@@ -120,7 +120,7 @@ struct Apply {
 
   void all() const {
     if constexpr (is_narrow<T> && Noise::takes_words) {
-      if (a.shape.plain()) return narrow_and_plain();
+      if (is_plain(a.shape)) return narrow_and_plain();
     }
     const bool is_short = a.shape.inner > 1 && a.shape.inner < short_run;
     for_each_block(a.count, 0, [&](std::int64_t begin, std::int64_t end) {

@@ -10,11 +10,15 @@
 
 namespace normdrop::NORMDROP_ISA {
 
+#define NORMDROP_COMPILE(T) \
+  template void normalise_axis<Moments, T>(const AxisForward<T>&, const Prologue&);
+NORMDROP_EACH_ELEMENT(NORMDROP_COMPILE)
+
 void layer_norm_forward(const LayerNormForward& arguments) {
   with_wide_parameters(arguments, arguments.reduced, [](const LayerNormForward& a) {
     for_dtype(a.dtype, [&](auto element) {
       using T = decltype(element);
-      normalise_axis<Moments>(axis_forward<T>(a, a.mean), NoPrologue{});
+      normalise_axis<Moments>(axis_forward<T>(a, a.mean));
     });
   });
 }

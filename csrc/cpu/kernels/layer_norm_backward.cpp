@@ -8,11 +8,15 @@
 
 namespace normdrop::NORMDROP_ISA {
 
+#define NORMDROP_COMPILE(T) \
+  template void axis_gradients<T, NoEpilogue>(const AxisBackward<T>&, const NoEpilogue&);
+NORMDROP_EACH_ELEMENT(NORMDROP_COMPILE)
+
 void layer_norm_backward(const LayerNormBackward& arguments) {
   with_wide_gradients(arguments, arguments.reduced, [](const LayerNormBackward& a) {
     for_dtype(a.dtype, [&](auto element) {
       using T = decltype(element);
-      axis_gradients<true>(axis_backward<T>(a, a.mean), NoEpilogue{});
+      axis_gradients(axis_backward<T>(a, a.mean), NoEpilogue{});
     });
   });
 }

@@ -10,11 +10,15 @@
 
 namespace normdrop::NORMDROP_ISA {
 
+#define NORMDROP_COMPILE(T) \
+  template void normalise_axis<Squares, T>(const AxisForward<T>&, const Prologue&);
+NORMDROP_EACH_ELEMENT(NORMDROP_COMPILE)
+
 void rms_norm_forward(const RmsNormForward& arguments) {
   with_wide_parameters(arguments, arguments.reduced, [](const RmsNormForward& a) {
     for_dtype(a.dtype, [&](auto element) {
       using T = decltype(element);
-      normalise_axis<Squares>(axis_forward<T>(a, nullptr), NoPrologue{});
+      normalise_axis<Squares>(axis_forward<T>(a, nullptr));
     });
   });
 }

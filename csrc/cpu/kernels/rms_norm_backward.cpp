@@ -1,6 +1,5 @@
 // Gradients of RMS norm: those of layer norm (rows_backward.h) without the mean of g.
 #include "cpu/engines/axis_arguments.h"
-#include "cpu/engines/axis_gradients.h"
 #include "cpu/engines/parameters.h"
 #include "cpu/kernels/kernels.h"
 #include "ops/rms_norm.h"
@@ -11,7 +10,7 @@ void rms_norm_backward(const RmsNormBackward& arguments) {
   with_wide_gradients(arguments, arguments.reduced, [](const RmsNormBackward& a) {
     for_dtype(a.dtype, [&](auto element) {
       using T = decltype(element);
-      axis_gradients<false>(axis_backward<T>(a, nullptr), NoEpilogue{});
+      axis_gradients(axis_backward<T>(a, nullptr), NoEpilogue{});
     });
   });
 }

@@ -21,6 +21,8 @@
 
 #define NORMDROP_INLINE static inline __attribute__((always_inline))
 #define NORMDROP_LAMBDA_INLINE __attribute__((always_inline))
+// What is called once for a row or a chunk: objects share one copy, which the linker merges.
+#define NORMDROP_OUT_OF_LINE __attribute__((noinline))
 
 namespace normdrop::NORMDROP_ISA {
 
@@ -45,6 +47,7 @@ inline constexpr int parts = pack_size / lanes;
 using f64 = double __attribute__((vector_size(vector_bytes)));
 using i64 = long long __attribute__((vector_size(vector_bytes)));
 using f32_half = float __attribute__((vector_size(vector_bytes / 2)));
+using f64_pair = double __attribute__((vector_size(16)));
 
 // The length of arrays that loops over whole packs may read and write.
 NORMDROP_INLINE std::int64_t padded(std::int64_t length) {
@@ -158,6 +161,36 @@ NORMDROP_INLINE void store(float* target, pack value) {
   }
 }
 
+// The first elements of a run to or from a pack's worth of them, by few moves of overlapping words.
+// Out of line: the ends of runs are in every loop.
+NORMDROP_OUT_OF_LINE inline void copy_first(void* target, const void* source, int bytes) {
+  auto* to = static_cast<char*>(target);
+  const auto* from = static_cast<const char*>(source);
+  const auto move = [&](auto word) {
+    constexpr int size = sizeof word;
+    for (int i = 0; i + size < bytes; i += size) {
+      std::memcpy(&word, from + i, sizeof word);
+      std::memcpy(to + i, &word, sizeof word);
+    }
+    std::memcpy(&word, from + bytes - size, sizeof word);
+    std::memcpy(to + bytes - size, &word, sizeof word);
+  };
+  if (bytes >= 16) return move(f64_pair{});
+  if (bytes >= 8) return move(std::uint64_t{});
+  if (bytes >= 4) return move(std::uint32_t{});
+  if (bytes >= 2) return move(std::uint16_t{});
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// The sign bits of the lanes below `count`.
+NORMDROP_INLINE __m256i lanes_of_64_below(int count) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+NORMDROP_INLINE __m128i lanes_of_32_below(int count) {
+  return _mm_cmpgt_epi32(_mm_set1_epi32(count), _mm_setr_epi32(0, 1, 2, 3));
+}
+#endif
+
 // The first `count` (0 .. 15) elements; the other lanes are 0 and nothing behind them is read.
 template <class T>
 NORMDROP_INLINE pack load_first(const T* source, int count) {
@@ -174,9 +207,21 @@ NORMDROP_INLINE pack load_first(const T* source, int count) {
     result.part[1] = _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask >> 8), source + 8);
   }
   return result;
+#elif defined(__AVX2__)
+  pack result;
+  NORMDROP_EACH_PART {
+    if constexpr (sizeof(T) == 4) {
+      const __m128i mask = lanes_of_32_below(count - p * lanes);
+      result.part[p] = widen(_mm_maskload_ps(source + p * lanes, mask));
+    } else {
+      const __m256i mask = lanes_of_64_below(count - p * lanes);
+      result.part[p] = _mm256_maskload_pd(source + p * lanes, mask);
+    }
+  }
+  return result;
 #else
   alignas(64) T padded[pack_size] = {};
-  for (int i = 0; i < count; ++i) padded[i] = source[i];
+  copy_first(padded, source, count * static_cast<int>(sizeof(T)));
   return load(padded);
 #endif
 }
@@ -196,7 +241,7 @@ NORMDROP_INLINE void store_first(T* target, pack value, int count) {
 #else
   alignas(64) T padded[pack_size];
   store(padded, value);
-  for (int i = 0; i < count; ++i) target[i] = padded[i];
+  copy_first(target, padded, count * static_cast<int>(sizeof(T)));
 #endif
 }
 
@@ -301,16 +346,20 @@ NORMDROP_INLINE void for_each_pack(std::int64_t length, Body&& body) {
 }
 
 // As above, after a first, shorter pack of `head` (0 .. 15) elements: up to where an output's cache
-// lines begin.
+// lines begin. The first and the last pack share their code.
 template <class Body>
 NORMDROP_INLINE void for_each_pack_after(int head, std::int64_t length, Body&& body) {
   std::int64_t i = 0;
-  if (head > 0) {
-    i = length < head ? length : head;
-    body(std::int64_t{0}, last_pack{static_cast<int>(i)});
+  std::int64_t partial = length < head ? length : head;
+  bool at_end = false;
+  while (true) {
+    if (partial > 0) body(i, last_pack{static_cast<int>(partial)});
+    i += partial;
+    if (at_end) return;
+    for (; i + pack_size <= length; i += pack_size) body(i, full_pack{});
+    partial = length - i;
+    at_end = true;
   }
-  for (; i + pack_size <= length; i += pack_size) body(i, full_pack{});
-  if (i < length) body(i, last_pack{static_cast<int>(length - i)});
 }
 
 // The length of many equally long runs. Up to short_packs packs are unrolled: a loop around each
@@ -391,24 +440,26 @@ template <class Load, class Body>
 NORMDROP_INLINE void for_each_pack_ahead(int head, any_length run, Load&& load, Body&& body) {
   const std::int64_t length = run.length;
   std::int64_t i = 0;
-  if (head > 0) {
-    const last_pack first{length < head ? static_cast<int>(length) : head};
-    body(i, first, load(i, first));
-    i = first.count;
-  }
-  if (i + pack_size <= length) {
-    auto next = load(i, full_pack{});
-    for (; i + 2 * pack_size <= length; i += pack_size) {
-      const auto value = next;
-      next = load(i + pack_size, full_pack{});
-      body(i, full_pack{}, value);
+  std::int64_t partial = length < head ? length : head;
+  bool at_end = false;
+  while (true) {
+    if (partial > 0) {
+      const last_pack some{static_cast<int>(partial)};
+      body(i, some, load(i, some));
     }
-    body(i, full_pack{}, next);
-    i += pack_size;
-  }
-  if (i < length) {
-    const last_pack rest{static_cast<int>(length - i)};
-    body(i, rest, load(i, rest));
+    i += partial;
+    if (at_end) return;
+    const std::int64_t last = length - pack_size;
+    if (i <= last) {
+      auto next = load(i, full_pack{});
+      for (; i <= last; i += pack_size) {
+        const auto value = next;
+        next = load(i + pack_size <= last ? i + pack_size : i, full_pack{});
+        body(i, full_pack{}, value);
+      }
+    }
+    partial = length - i;
+    at_end = true;
   }
 }
 

@@ -103,9 +103,18 @@ NORMDROP_INLINE float_pack load_float(const float* source, Extent extent) {
 #if defined(__AVX512F__)
     const auto mask = static_cast<__mmask16>((1u << extent.count) - 1u);
     return {{_mm512_maskz_loadu_ps(mask, source)}};
+#elif defined(__AVX2__)
+    float_pack result;
+    NORMDROP_EACH_FLOAT_PART {
+      const int begin = p * float_lanes;
+      const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+      const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(extent.count - begin), index);
+      result.part[p] = _mm256_maskload_ps(source + begin, mask);
+    }
+    return result;
 #else
     alignas(64) float padded[pack_size] = {};
-    for (int i = 0; i < extent.count; ++i) padded[i] = source[i];
+    copy_first(padded, source, extent.count * static_cast<int>(sizeof(float)));
     return load_float(padded);
 #endif
   }
@@ -121,7 +130,7 @@ NORMDROP_INLINE void store_float(float* target, float_pack value, Extent extent)
 #else
     alignas(64) float padded[pack_size];
     store_float(padded, value);
-    for (int i = 0; i < extent.count; ++i) target[i] = padded[i];
+    copy_first(target, padded, extent.count * static_cast<int>(sizeof(float)));
 #endif
   }
 }

@@ -197,7 +197,7 @@ NORMDROP_INLINE float_pack load_float(const T* source, Extent extent) {
     return {{widen_vector<T>((u16_half)_mm256_maskz_loadu_epi16(mask, source))}};
 #else
     alignas(64) T padded[pack_size] = {};
-    for (int i = 0; i < extent.count; ++i) padded[i] = source[i];
+    copy_first(padded, source, extent.count * static_cast<int>(sizeof(T)));
     return load_float(padded);
 #endif
   }
@@ -214,7 +214,7 @@ NORMDROP_INLINE void store_float(T* target, float_pack value, Extent extent) {
 #else
     alignas(64) T padded[pack_size];
     store_float(padded, value);
-    for (int i = 0; i < extent.count; ++i) target[i] = padded[i];
+    copy_first(target, padded, extent.count * static_cast<int>(sizeof(T)));
 #endif
   }
 }
