@@ -8,7 +8,7 @@
 
 #include "cpu/arithmetic/gradients.h"
 #include "cpu/arithmetic/moments.h"
-#include "cpu/arithmetic/run_parameter.h"
+#include "cpu/simd/simd_half.h"
 
 namespace normdrop::NORMDROP_ISA {
 
@@ -135,7 +135,14 @@ NORMDROP_INLINE bool are_plain_weights(const float* weight, std::int64_t length)
   return plain;
 }
 
-// The weights of a run whose gradients are of x_hat already.
+// The weights of a run, or none where its gradients are of x_hat already.
+struct Weights {
+  const float* values;
+  template <class Extent>
+  NORMDROP_LAMBDA_INLINE float_pack times(float_pack g, std::int64_t i, Extent extent) const {
+    return g * load_float(values + i, extent);
+  }
+};
 struct NoWeights {
   template <class Pack, class Extent>
   NORMDROP_LAMBDA_INLINE Pack times(Pack g, std::int64_t, Extent) const {
@@ -146,8 +153,8 @@ struct NoWeights {
 // Sums over runs. At most `terms_in_float` values are added in a float lane before it is widened.
 class FloatSums {
  public:
-  template <class T, class Weights, class Length>
-  NORMDROP_LAMBDA_INLINE void add_run(const T* x, const T* grad, Weights weights, Length run,
+  template <class T, class AllWeights, class Length>
+  NORMDROP_LAMBDA_INLINE void add_run(const T* x, const T* grad, AllWeights weights, Length run,
                                       const FloatStats& stats) {
     if constexpr (Length::is_short) {
       make_room((Length::packs + 1) / 2);
@@ -181,8 +188,8 @@ class FloatSums {
     terms_ += terms;
   }
 
-  template <class T, class Weights, class Extent>
-  NORMDROP_LAMBDA_INLINE void add_term(const T* x, const T* grad, Weights weights, std::int64_t i,
+  template <class T, class AllWeights, class Extent>
+  NORMDROP_LAMBDA_INLINE void add_term(const T* x, const T* grad, AllWeights weights, std::int64_t i,
                                        Extent extent, std::int64_t which, const FloatStats& stats) {
     const float_pack g = weights.times(load_float(grad + i, extent), i, extent);
     const float_pack near = load_float(x + i, extent) - splat_float(stats.centre);
@@ -191,8 +198,8 @@ class FloatSums {
     sum_gx_[which] = multiply_add(g, x_hat, sum_gx_[which]);
   }
 
-  template <class T, class Weights>
-  NORMDROP_LAMBDA_INLINE void add_block(const T* x, const T* grad, Weights weights, std::int64_t i,
+  template <class T, class AllWeights>
+  NORMDROP_LAMBDA_INLINE void add_block(const T* x, const T* grad, AllWeights weights, std::int64_t i,
                                         std::int64_t end, const FloatStats& stats) {
     for (; i + 2 * pack_size <= end; i += 2 * pack_size) {
       add_term(x, grad, weights, i, full_pack{}, 0, stats);

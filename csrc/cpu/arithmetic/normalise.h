@@ -6,7 +6,7 @@
 #pragma once
 
 #include "cpu/arithmetic/moments.h"
-#include "cpu/arithmetic/run_parameter.h"
+#include "cpu/simd/simd_float.h"
 
 namespace normdrop::NORMDROP_ISA {
 
@@ -54,20 +54,18 @@ NORMDROP_INLINE pack affine(const normalised& x, pack weight, pack bias) {
   return multiply_add(x.high, weight, bias);
 }
 
-// A run with a weight and a bias for each element; either may be null. For `scaled` see statistic.h.
+// A run with a weight and a bias for each element (run_parameter.h). For `scaled` see statistic.h.
 template <bool scaled, class T>
 NORMDROP_OUT_OF_LINE void normalise_run_in_double(const T* x, T* y, std::int64_t length,
                                                   const Normaliser& n, const wide<T>* weight,
                                                   const wide<T>* bias) {
   const NormaliserPacks packs = packs_of<T>(n);
   const pack scale = splat(n.scale);
-  const auto weights = run_weight(weight);
-  const auto biases = run_bias(bias);
   for_each_pack(length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
     pack value = load(x + i, extent);
     if constexpr (scaled) value = value * scale;
     const normalised x_hat = normalise<T>(value, packs);
-    store(y + i, affine<T>(x_hat, weights.pack_at(i, extent), biases.pack_at(i, extent)), extent);
+    store(y + i, affine<T>(x_hat, load(weight + i, extent), load(bias + i, extent)), extent);
   });
 }
 
@@ -112,8 +110,6 @@ NORMDROP_INLINE void normalise_run_in_single(const T* x, T* y, Length length,
   const float_pack offset = splat_float(n.offset);
   const auto load = [&](std::int64_t i, auto extent)
                         NORMDROP_LAMBDA_INLINE { return load_float(x + i, extent); };
-  const auto weights = run_weight(weight);
-  const auto biases = run_bias(bias);
   for_each_pack_ahead(how.head, length, load,
                       [&](std::int64_t i, auto extent, float_pack value) NORMDROP_LAMBDA_INLINE {
     const float_pack near = centred ? value + minus_centre : value;
@@ -121,8 +117,8 @@ NORMDROP_INLINE void normalise_run_in_single(const T* x, T* y, Length length,
     const float_pack error = multiply_subtract(near, high_factor, high);
     const float_pack low = centred ? error + multiply_add(near, low_factor, offset)
                                    : multiply_add(near, low_factor, error);
-    const float_pack w = weights.float_pack_at(i, extent);
-    const float_pack shift = multiply_add(low, w, biases.float_pack_at(i, extent));
+    const float_pack w = load_float(weight + i, extent);
+    const float_pack shift = multiply_add(low, w, load_float(bias + i, extent));
     store(y + i, multiply_add(high, w, shift), extent, how);
   });
 }

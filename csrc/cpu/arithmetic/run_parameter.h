@@ -1,53 +1,37 @@
-// A weight and a bias for each element of a run, or none. Where there is none, one pack that changes
-// no bit is read over and over: an instruction for each pack instead of a loop more.
+// The weights or the biases of a run's elements, or as many numbers that change no bit where there are
+// none: a loop that reads them costs less than a copy of every loop that does not.
 #pragma once
 
+#include "cpu/parallel.h"
 #include "cpu/simd/simd_half.h"
 
 namespace normdrop::NORMDROP_ISA {
 
-// 1 for weights; for biases -0, which, added, keeps even the sign of a 0.
-template <class W>
-inline constexpr W packs_of_nothing[2][pack_size] = {
-    {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
-    {-W{0}, -W{0}, -W{0}, -W{0}, -W{0}, -W{0}, -W{0}, -W{0},
-     -W{0}, -W{0}, -W{0}, -W{0}, -W{0}, -W{0}, -W{0}, -W{0}}};
-
+// For weights 1; for biases -0, which, added, keeps even the sign of a 0.
 template <class W>
 class RunParameter {
  public:
-  RunParameter(const W* values, const W* otherwise)
-      : values_(values ? values : otherwise), all_(values ? -1 : 0) {}
-
-  template <class Extent>
-  NORMDROP_LAMBDA_INLINE pack pack_at(std::int64_t i, Extent extent) const {
-    return load(values_ + (i & all_), extent);
+  RunParameter(const W* values, W otherwise, std::int64_t length)
+      : filled_(values ? 0 : length), values_(values ? values : filled_.data()) {
+    for (std::int64_t i = 0; values == nullptr && i < length; ++i) filled_[i] = otherwise;
   }
-  template <class Extent>
-  NORMDROP_LAMBDA_INLINE float_pack float_pack_at(std::int64_t i, Extent extent) const {
-    return load_float(values_ + (i & all_), extent);
-  }
-  template <class Extent>
-  NORMDROP_LAMBDA_INLINE float_pack times(float_pack g, std::int64_t i, Extent extent) const {
-    return g * float_pack_at(i, extent);
-  }
-  template <class Extent>
-  NORMDROP_LAMBDA_INLINE pack times(pack g, std::int64_t i, Extent extent) const {
-    return g * pack_at(i, extent);
-  }
+  const W* data() const { return values_; }
 
  private:
+  Scratch<W> filled_;
   const W* values_;
-  std::int64_t all_;  // bits of an index
 };
 
 template <class W>
-NORMDROP_INLINE RunParameter<W> run_weight(const W* weight) {
-  return {weight, packs_of_nothing<W>[0]};
-}
+class RunWeight : public RunParameter<W> {
+ public:
+  RunWeight(const W* weight, std::int64_t length) : RunParameter<W>(weight, W{1}, length) {}
+};
+
 template <class W>
-NORMDROP_INLINE RunParameter<W> run_bias(const W* bias) {
-  return {bias, packs_of_nothing<W>[1]};
-}
+class RunBias : public RunParameter<W> {
+ public:
+  RunBias(const W* bias, std::int64_t length) : RunParameter<W>(bias, -W{}, length) {}
+};
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -19,9 +19,12 @@ struct RowGradients {
   Worker& worker;
   MeanFactors factors;
   std::int64_t first;
+  const wide<T>* weight;  // of all columns (run_parameter.h)
   bool weight_is_plain = true;
 
-  RowGradients at_row(std::int64_t row) const { return {a, worker, factors, row, weight_is_plain}; }
+  RowGradients at_row(std::int64_t row) const {
+    return {a, worker, factors, row, weight, weight_is_plain};
+  }
   Columns all_columns() const { return {0, a.reduced}; }
   double mean() const { return a.mean != nullptr ? a.mean[first] : 0.0; }
   const T* x() const { return a.x + first * a.x_outer_stride; }
@@ -48,22 +51,18 @@ struct RowGradients {
   NORMDROP_OUT_OF_LINE RowSums sums_in_double(Columns columns) const {
     const T* values = x() + columns.begin;
     const T* grads = grad_output() + columns.begin;
-    const auto weights = run_weight(weight_from(columns.begin));
+    const wide<T>* weights = weight + columns.begin;
     const pack means = splat(mean());
     const pack inv_std = splat(a.inv_std[first]);
     running_sums<T> sum_g{};
     running_sums<T> sum_gx{};
     for_each_pack(columns.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const pack g = weights.times(load(grads + i, extent), i, extent);
+      const pack g = load(grads + i, extent) * load(weights + i, extent);
       const pack x_hat = keep(x_hat_of(load(values + i, extent), means, inv_std), extent);
       sum_g = add(sum_g, g);
       sum_gx = add_product(sum_gx, g, x_hat);
     });
     return {total_of(sum_g), total_of(sum_gx)};
-  }
-
-  const wide<T>* weight_from(std::int64_t column) const {
-    return a.weight != nullptr ? a.weight + column : nullptr;
   }
 
   // Whether this row may take the passes in single precision.
@@ -82,7 +81,7 @@ struct RowGradients {
     FloatSums sums;
     if constexpr (suits_single<T>) {
       sums.add_run(x() + columns.begin, grad_output() + columns.begin,
-                   run_weight(weight_from(columns.begin)), any_length{columns.length}, stats);
+                   Weights{weight + columns.begin}, any_length{columns.length}, stats);
     }
     return sums;
   }
@@ -124,7 +123,7 @@ struct RowGradients {
   template <int K, bool parameters>
   NORMDROP_OUT_OF_LINE void write_in_double(Columns columns, const RowSums* sums,
                                             double* grad_weight, double* grad_bias) const {
-    const auto weights = run_weight(weight_from(columns.begin));
+    const wide<T>* weights = weight + columns.begin;
     const RowPointers<K> rows(*this, columns.begin);
     auto ending = worker.template columns<K>(first, columns);
     pack mean[K];
@@ -140,7 +139,7 @@ struct RowGradients {
     }
     const std::int64_t errors_at = parameters ? 2 * (grad_bias - grad_weight) : 0;
     for_each_pack(columns.length, [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const pack w = weights.pack_at(i, extent);
+      const pack w = load(weights + i, extent);
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
         const pack grad = load(rows.grad_output[k] + i, extent);
@@ -167,7 +166,7 @@ struct RowGradients {
   NORMDROP_OUT_OF_LINE void write_in_float(Columns columns, const FloatStats* stats,
                                            const FloatSlopes* slopes, double* grad_weight,
                                            double* grad_bias) const {
-    const auto weights = run_weight(weight_from(columns.begin));
+    const wide<T>* weights = weight + columns.begin;
     const RowPointers<K> rows(*this, columns.begin);
     auto ending = worker.template columns<K>(first, columns);
     const Writing how =
@@ -188,7 +187,7 @@ struct RowGradients {
     }
     for_each_pack_after(how.head, columns.length,
                         [&](std::int64_t i, auto extent) NORMDROP_LAMBDA_INLINE {
-      const float_pack w = weights.float_pack_at(i, extent);
+      const float_pack w = load_float(weights + i, extent);
       float_pack sum_weight{};
       float_pack sum_bias{};
       float_pack result[K];

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cpu/arithmetic/normalise.h"
+#include "cpu/arithmetic/run_parameter.h"
 #include "cpu/arithmetic/scalars_of_rows.h"
 #include "cpu/engines/axis.h"
 
@@ -16,6 +17,8 @@ class Rows {
   Rows(const AxisForward<T>& arguments, const Prologue& prologue)
       : a_(arguments),
         prologue_(prologue),
+        weight_(a_.weight, a_.reduced),
+        bias_(a_.bias, a_.reduced),
         how_(writing_of<T>(a_.y, a_.reduced, a_.y_outer_stride, a_.outer * a_.reduced)),
         lines_differ_(a_.y_outer_stride % pack_size != 0 &&
                       a_.reduced >= cpu::tuning::cut_run_elements) {}
@@ -66,8 +69,8 @@ class Rows {
   // Rows of one chunk each.
   template <class Length>
   NORMDROP_LAMBDA_INLINE void few_rows(std::int64_t first, std::int64_t rows, Length length) const {
-    const wide<T>* weight = a_.weight;
-    const wide<T>* bias = a_.bias;
+    const wide<T>* weight = weight_.data();
+    const wide<T>* bias = bias_.data();
     const std::int64_t x_stride = a_.x_outer_stride;
     const std::int64_t y_stride = a_.y_outer_stride;
     const T* x = a_.x + first * x_stride;
@@ -114,7 +117,7 @@ class Rows {
                                NORMDROP_LAMBDA_INLINE { worker.make(row, {begin, length}); };
       const Normaliser n = normaliser_of_row(row, statistic_of<Statistic, false>(runs, prepare));
       a_.report(row, n);
-      normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, a_.weight, a_.bias,
+      normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, weight_.data(), bias_.data(),
                                         writing_at(y_of(row)));
     });
   }
@@ -141,13 +144,15 @@ class Rows {
       const Runs<T> chunk = chunk_of(runs_of(row), plan, task % plan.chunks);
       const std::int64_t begin = chunk.x - runs_of(row).x;
       normalise_run<Statistic::centred>(chunk.x, y_of(row) + begin, chunk.length, normalisers[row],
-                                        a_.weight ? a_.weight + begin : nullptr,
-                                        a_.bias ? a_.bias + begin : nullptr, writing_at(y_of(row)));
+                                        weight_.data() + begin, bias_.data() + begin,
+                                        writing_at(y_of(row)));
     });
   }
 
   const AxisForward<T>& a_;
   const Prologue& prologue_;
+  RunWeight<wide<T>> weight_;
+  RunBias<wide<T>> bias_;
   Writing how_;
   bool lines_differ_;
 };

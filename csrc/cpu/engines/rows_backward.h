@@ -5,6 +5,7 @@
 // sums by chunks, then all rows of a range of columns at a time, which needs no partial gradients.
 #pragma once
 
+#include "cpu/arithmetic/run_parameter.h"
 #include "cpu/engines/row_gradients.h"
 #include "cpu/engines/slots.h"
 
@@ -14,7 +15,7 @@ template <class T, class Epilogue>
 class RowsBackward {
  public:
   RowsBackward(const AxisBackward<T>& arguments, const Epilogue& epilogue)
-      : a_(arguments), epilogue_(epilogue) {}
+      : a_(arguments), epilogue_(epilogue), weight_(a_.weight, a_.reduced) {}
 
   void run() const { are_long() ? by_columns() : by_slots(); }
 
@@ -74,16 +75,16 @@ class RowsBackward {
     const MeanFactors factors = a_.mean_factors();
     std::int64_t row = begin;
     for (; row + rows_together <= end; row += rows_together) {
-      Gradients{a_, worker, factors, row, plain}.template run<rows_together>(grad_weight,
+      Gradients{a_, worker, factors, row, weight_.data(), plain}.template run<rows_together>(grad_weight,
                                                                              grad_bias);
     }
     for (; row < end; ++row) {
-      Gradients{a_, worker, factors, row, plain}.template run<1>(grad_weight, grad_bias);
+      Gradients{a_, worker, factors, row, weight_.data(), plain}.template run<1>(grad_weight, grad_bias);
     }
   }
 
   Gradients row_of(Worker& worker, std::int64_t row, bool plain) const {
-    return {a_, worker, a_.mean_factors(), row, plain};
+    return {a_, worker, a_.mean_factors(), row, weight_.data(), plain};
   }
 
   void by_columns() const {
@@ -150,6 +151,7 @@ class RowsBackward {
 
   const AxisBackward<T>& a_;
   const Epilogue& epilogue_;
+  RunWeight<wide<T>> weight_;
 };
 
 }  // namespace normdrop::NORMDROP_ISA
