@@ -158,7 +158,8 @@ NORMDROP_OUT_OF_LINE inline void column_moments_of_chunk(const Block<double>& bl
   }
 }
 
-NORMDROP_OUT_OF_LINE inline void column_moments(const Block<double>& in, double* scratch, Moments* out) {
+NORMDROP_OUT_OF_LINE inline void column_moments(const Block<double>& in, double* scratch,
+                                                Moments* out) {
   const std::int64_t bytes_per_row = in.columns * static_cast<std::int64_t>(sizeof(double));
   std::int64_t rows = cpu::tuning::column_chunk_bytes / bytes_per_row;
   rows = rows < 16 ? 16 : rows;

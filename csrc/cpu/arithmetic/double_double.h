@@ -41,7 +41,7 @@ NORMDROP_INLINE bool is_finite(double value) { return value * 0.0 == 0.0; }
 
 NORMDROP_INLINE bool within(double value, double low, double high) {
   const double magnitude = value < 0.0 ? -value : value;
-  return magnitude >= low && magnitude <= high;
+  return (magnitude >= low) & (magnitude <= high);
 }
 
 // sum - quotient * count for quotient = sum / count, without a rounding: by halves of 26 bits where

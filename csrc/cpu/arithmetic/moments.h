@@ -91,8 +91,7 @@ NORMDROP_INLINE DeviationSums deviation_sums_about(const Runs<T>& in, Length len
 }
 
 template <bool scaled, class T>
-NORMDROP_OUT_OF_LINE inline DeviationSums deviation_sums_again(const Runs<T>& in,
-                                                                    double centre) {
+NORMDROP_OUT_OF_LINE inline DeviationSums deviation_sums_again(const Runs<T>& in, double centre) {
   return deviation_sums_about<scaled>(in, any_length{in.length}, centre);
 }
 

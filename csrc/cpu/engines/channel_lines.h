@@ -175,8 +175,8 @@ class ChannelLines {
 
   // Channels [begin, begin + count) of a row.
   template <bool finite, class T>
-  NORMDROP_LAMBDA_INLINE void write(const T* x, T* y, std::int64_t begin, std::int64_t count,
-                                    Writing how) const {
+  NORMDROP_OUT_OF_LINE void write(const T* x, T* y, std::int64_t begin, std::int64_t count,
+                                  Writing how) const {
     const float* lines = floats_.data() + begin;
     const std::int64_t width = width_;
     const bool all = all_in_single_;

@@ -36,8 +36,8 @@ NORMDROP_INLINE bool few_sets(std::int64_t sets) {
 }
 
 template <class T, class Statistic>
-Normaliser normaliser_of_set(const Runs<T>& all, const ChunkPlan& plan,
-                             const Statistic& statistic) {
+NORMDROP_OUT_OF_LINE Normaliser normaliser_of_set(const Runs<T>& all, const ChunkPlan& plan,
+                                                  const Statistic& statistic) {
   if (plan.chunks == 1) return statistic.finish(statistic.part(all), all);
   Scratch<typename Statistic::Part> parts(plan.chunks);
   for (std::int64_t c = 0; c < plan.chunks; ++c) {
@@ -141,8 +141,8 @@ NORMDROP_INLINE Writing writing_of_lines(const T* y, std::int64_t line, std::int
 }
 
 template <bool finite, class T>
-NORMDROP_INLINE void write_lines(const Part<T>& part, const Normaliser& n,
-                                 const LineOutput<T>& output) {
+NORMDROP_OUT_OF_LINE void write_lines(const Part<T>& part, const Normaliser& n,
+                                      const LineOutput<T>& output) {
   const Runs<T> in = part.elements;
   const LineOutput<T> out = output;
   const std::int64_t part_end = part.begin + in.length;

@@ -41,8 +41,8 @@ struct ColumnTileValues {
 // Adds up the columns' sums of g and g * x_hat. `parameters` (null: not wanted) holds the sums for
 // grad_weight and grad_bias, one behind the other, and for float64 their rounding errors.
 template <class T>
-NORMDROP_OUT_OF_LINE void sum_column_tile(const ColumnTileGradient<T>& gradient, const ColumnTileValues& v,
-                     double* parameters) {
+NORMDROP_OUT_OF_LINE void sum_column_tile(const ColumnTileGradient<T>& gradient,
+                                          const ColumnTileValues& v, double* parameters) {
   const ColumnTileGradient<T> in = gradient;
   double* mean_g = v.mean_g;
   double* mean_gx = v.mean_gx;

@@ -33,7 +33,7 @@ Block<T> rows_of_slot(const Block<T>& in, const Slots& slots, std::int64_t slot,
 // The moments of every column where all slots share one centre per column, so that their sums simply
 // add: of float32 and the half types.
 template <class T>
-void column_moments_in_slots(const Block<T>& in, Moments* moments) {
+NORMDROP_OUT_OF_LINE void column_moments_in_slots(const Block<T>& in, Moments* moments) {
   const Slots slots = plan_slots(in.rows, in.columns);
   const std::int64_t width = padded(in.columns);
   Scratch<double> centre(width);
@@ -55,7 +55,7 @@ void column_moments_in_slots(const Block<T>& in, Moments* moments) {
 
 // The partial statistic of every column.
 template <class Part, class T>
-void column_parts_in_slots(const Block<T>& in, Part* parts) {
+NORMDROP_OUT_OF_LINE void column_parts_in_slots(const Block<T>& in, Part* parts) {
   if constexpr (Part::centred && is_narrow<T>) {
     column_moments_in_slots(in, parts);
   } else {

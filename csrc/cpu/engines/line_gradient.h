@@ -62,7 +62,7 @@ struct Line {
   double inv_std;
 
   // Of runs [begin, end).
-  RowSums sums(std::int64_t begin, std::int64_t end) const {
+  NORMDROP_OUT_OF_LINE RowSums sums(std::int64_t begin, std::int64_t end) const {
     const Line line = *this;
     const pack means = splat(line.mean);
     const pack inv_stds = splat(line.inv_std);
@@ -81,7 +81,8 @@ struct Line {
     return {total_of(sum_g), total_of(sum_gx)};
   }
 
-  void write(std::int64_t begin, std::int64_t end, const LinePlan& plan) const {
+  NORMDROP_OUT_OF_LINE void write(std::int64_t begin, std::int64_t end,
+                                  const LinePlan& plan) const {
     const Line line = *this;
     const pack means = splat(line.mean);
     const pack inv_stds = splat(line.inv_std);
@@ -106,7 +107,7 @@ struct Line {
   }
 
   // The passes in single precision; see float_backward.h.
-  FloatStats float_stats() const {
+  NORMDROP_OUT_OF_LINE FloatStats float_stats() const {
     FloatStats stats{0.0f, 0.0f, 0.0f, false};
     if constexpr (suits_single<T>) {
       stats = NORMDROP_ISA::float_stats(mean, inv_std);
@@ -120,7 +121,8 @@ struct Line {
     return stats;
   }
 
-  RowSums float_sums(std::int64_t begin, std::int64_t end, const FloatStats& stats) const {
+  NORMDROP_OUT_OF_LINE RowSums float_sums(std::int64_t begin, std::int64_t end,
+                                          const FloatStats& stats) const {
     FloatSums sums;
     if constexpr (suits_single<T>) {
       const FloatStats these = stats;
@@ -146,8 +148,9 @@ struct Line {
 // Writes runs [begin, end) of `count` neighbouring lines, a run of each at a time: neighbours share
 // cache lines and pages.
 template <class T>
-void write_float_lines(const Line<T>& first, std::int64_t count, std::int64_t begin,
-                       std::int64_t end, const LinePlan* plan, Writing how) {
+NORMDROP_OUT_OF_LINE void write_float_lines(const Line<T>& first, std::int64_t count,
+                                            std::int64_t begin, std::int64_t end,
+                                            const LinePlan* plan, Writing how) {
   const Line<T> line = first;
   with_length_of<T>(line.length, [&](auto length) NORMDROP_LAMBDA_INLINE {
     for (std::int64_t run = begin; run < end; ++run) {

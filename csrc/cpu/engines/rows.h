@@ -117,8 +117,8 @@ class Rows {
                                NORMDROP_LAMBDA_INLINE { worker.make(row, {begin, length}); };
       const Normaliser n = normaliser_of_row(row, statistic_of<Statistic, false>(runs, prepare));
       a_.report(row, n);
-      normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, weight_.data(), bias_.data(),
-                                        writing_at(y_of(row)));
+      normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, weight_.data(),
+                                        bias_.data(), writing_at(y_of(row)));
     });
   }
 

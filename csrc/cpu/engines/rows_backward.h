@@ -75,11 +75,12 @@ class RowsBackward {
     const MeanFactors factors = a_.mean_factors();
     std::int64_t row = begin;
     for (; row + rows_together <= end; row += rows_together) {
-      Gradients{a_, worker, factors, row, weight_.data(), plain}.template run<rows_together>(grad_weight,
-                                                                             grad_bias);
+      Gradients{a_, worker, factors, row, weight_.data(), plain}.template run<rows_together>(
+          grad_weight, grad_bias);
     }
     for (; row < end; ++row) {
-      Gradients{a_, worker, factors, row, weight_.data(), plain}.template run<1>(grad_weight, grad_bias);
+      Gradients{a_, worker, factors, row, weight_.data(), plain}.template run<1>(grad_weight,
+                                                                                 grad_bias);
     }
   }
 

@@ -32,8 +32,8 @@ NORMDROP_INLINE void fill_zero(T* target, std::int64_t count) {
 // target[j] = sum over slots, in order, of partial[slot * stride + j]; float64 with the rounding
 // errors of that sum, since sums that are alike all round in the same direction.
 template <class T, class Target>
-void merge_slots(const double* partial, std::int64_t slots, std::int64_t stride,
-                        std::int64_t count, Target* target) {
+void merge_slots(const double* partial, std::int64_t slots, std::int64_t stride, std::int64_t count,
+                 Target* target) {
   if (target == nullptr) return;
   for_each_pack(count, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
     running_sums<T> sum{};

@@ -7,8 +7,9 @@
 
 namespace normdrop::NORMDROP_ISA {
 
-#define NORMDROP_COMPILE(T) \
-  template void axis_gradients<T, DropoutAddGradient<T>>(const AxisBackward<T>&, const DropoutAddGradient<T>&);
+#define NORMDROP_COMPILE(T)                                                      \
+  template void axis_gradients<T, DropoutAddGradient<T>>(const AxisBackward<T>&, \
+                                                         const DropoutAddGradient<T>&);
 NORMDROP_EACH_ELEMENT(NORMDROP_COMPILE)
 
 void dropout_add_layer_norm_backward(const DropoutAddLayerNormBackward& arguments) {

@@ -1,0 +1,202 @@
+// How the gradients of sets that are columns are computed, column by column, as arrays: loops over
+// them are vectors (omp simd), since a call on (64, 1024) has as many columns as rows of packs.
+//   grad_x = (weight * grad_output - mean_g - x_hat * mean_gx) * factor
+// In single precision where that suits a whole set; see float_backward.h.
+#pragma once
+
+#include "cpu/arithmetic/float_backward.h"
+#include "cpu/engines/parameters.h"
+
+namespace normdrop::NORMDROP_ISA {
+
+// Statistics are those of the sets, one for every `columns_per_set` columns. The means are taken of
+// grad_output, whose weight is then a factor, or (`weight_first`) of weight * grad_output.
+template <class T>
+struct ColumnsGradient {
+  const T* grad_output;
+  const T* x;
+  T* grad_x;
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t grad_output_stride;
+  std::int64_t x_stride;
+  std::int64_t grad_x_stride;
+  const double* mean;
+  const double* inv_std;
+  const wide<T>* weight;  // (columns,) or null
+  std::int64_t columns_per_set;
+  bool weight_first;
+  MeanFactors mean_factors;
+};
+
+// `W` is what the weights are given in. Sums and means are of grad_output and grad_output * x_hat.
+template <class W>
+class ColumnPlans {
+ public:
+  template <class T>
+  explicit ColumnPlans(const ColumnsGradient<T>& gradient)
+      : columns_(gradient.columns),
+        per_set_(gradient.columns_per_set),
+        weight_first_(gradient.weight_first),
+        factors_(gradient.mean_factors),
+        weight_(gradient.weight),
+        width_(padded(gradient.columns)),
+        values_((double_rows + float_rows / 2) * width_) {
+    fill_zero(values_.data(), (double_rows + float_rows / 2) * width_);
+    for_each_set([&](std::int64_t set, std::int64_t begin, std::int64_t end) {
+      for (std::int64_t c = begin; c < end; ++c) {
+        doubles(mean)[c] = gradient.mean[set];
+        doubles(inv_std)[c] = gradient.inv_std[set];
+      }
+    });
+    set_weights();
+  }
+
+  enum Doubles { mean, inv_std, mean_g, mean_gx, factor, weight, double_rows };
+  enum Floats { centre, float_inv_std, offset, slope_g, slope_x, shift, in_float, float_rows_used };
+
+  // Rows of padded(columns).
+  std::int64_t width() const { return width_; }
+  double* doubles(int which) const { return values_.data() + which * width_; }
+  float* floats(int which) const {
+    return reinterpret_cast<float*>(values_.data() + double_rows * width_) + which * width_;
+  }
+
+  std::int64_t columns_in_float() const { return columns_in_float_; }
+  bool all_in_float() const { return columns_in_float_ == columns_; }
+
+  // Which columns may take the passes in single precision, by their statistics and their largest
+  // gradient.
+  void choose_columns(const float* largest) {
+    const double* means = doubles(mean);
+    const double* inv_stds = doubles(inv_std);
+    float* centres = floats(centre);
+    float* float_inv_stds = floats(float_inv_std);
+    float* offsets = floats(offset);
+    float* chosen = floats(in_float);
+    std::int64_t count = 0;
+#pragma omp simd reduction(+ : count)
+    for (std::int64_t c = 0; c < columns_; ++c) {
+      const FloatStats stats = float_stats(means[c], inv_stds[c]);
+      const bool usable = stats.usable & (largest[c] >= 0x1p-60f) & (largest[c] <= 0x1p+40f);
+      centres[c] = stats.centre;
+      float_inv_stds[c] = stats.inv_std;
+      offsets[c] = stats.offset;
+      chosen[c] = usable ? 1.0f : 0.0f;
+      count += usable ? 1 : 0;
+    }
+    columns_in_float_ = count;
+  }
+
+  // The means that the gradients subtract, from the sums: those of a set with the rounding errors of
+  // its columns' sums.
+  void set_means(const double* sum_g, const double* sum_gx) {
+    const MeanFactors factors = factors_;
+    double* means_g = doubles(mean_g);
+    double* means_gx = doubles(mean_gx);
+    if (!weight_first_) {
+#pragma omp simd
+      for (std::int64_t c = 0; c < columns_; ++c) {
+        means_g[c] = factors.mean_g(sum_g[c]);
+        means_gx[c] = factors.mean_gx(sum_gx[c]);
+      }
+      return;
+    }
+    const double* weights = doubles(weight);
+    for_each_set([&](std::int64_t, std::int64_t begin, std::int64_t end) {
+      double_double g{0.0, 0.0};
+      double_double gx{0.0, 0.0};
+      for (std::int64_t c = begin; c < end; ++c) {
+        g = add(g, multiply({sum_g[c], 0.0}, weights[c]));
+        gx = add(gx, multiply({sum_gx[c], 0.0}, weights[c]));
+      }
+      for (std::int64_t c = begin; c < end; ++c) {
+        means_g[c] = factors.mean_g(g.high);
+        means_gx[c] = factors.mean_gx(gx.high);
+      }
+    });
+  }
+
+  // The coefficients in single precision. Columns of sets that they do not suit leave it.
+  void set_slopes() {
+    const double* inv_stds = doubles(inv_std);
+    const double* factors = doubles(factor);
+    const double* weights = doubles(weight);
+    const double* means_g = doubles(mean_g);
+    const double* means_gx = doubles(mean_gx);
+    const float* offsets = floats(offset);
+    float* slopes_g = floats(slope_g);
+    float* slopes_x = floats(slope_x);
+    float* shifts = floats(shift);
+    float* chosen = floats(in_float);
+#pragma omp simd
+    for (std::int64_t c = 0; c < columns_; ++c) {
+      const FloatStats stats{0.0f, 0.0f, offsets[c], chosen[c] != 0.0f};
+      const FloatSlopes slopes =
+          float_slopes(stats, inv_stds[c], factors[c], means_g[c], means_gx[c], weights[c]);
+      slopes_g[c] = slopes.slope_g;
+      slopes_x[c] = slopes.slope_x;
+      shifts[c] = slopes.shift;
+      chosen[c] = slopes.usable ? 1.0f : 0.0f;
+    }
+    keep_whole_sets();
+  }
+
+  // Columns whose sums are not finite, and those beside them in a set, leave single precision.
+  void keep_finite(const double* sum_g, const double* sum_gx) {
+    float* chosen = floats(in_float);
+    for (std::int64_t c = 0; c < columns_; ++c) {
+      if (!is_finite(sum_g[c]) || !is_finite(sum_gx[c])) chosen[c] = 0.0f;
+    }
+    keep_whole_sets();
+  }
+
+ private:
+  static constexpr int float_rows = 8;  // a whole number of doubles
+  static_assert(float_rows_used <= float_rows);
+
+  template <class Body>
+  NORMDROP_LAMBDA_INLINE void for_each_set(Body&& body) const {
+    for (std::int64_t set = 0; set * per_set_ < columns_; ++set) {
+      body(set, set * per_set_, (set + 1) * per_set_);
+    }
+  }
+
+  void set_weights() {
+    const double* inv_stds = doubles(inv_std);
+    double* factors = doubles(factor);
+    double* weights = doubles(weight);
+    const bool first = weight_first_;
+    for (std::int64_t c = 0; c < columns_; ++c) {
+      const double w = weight_ ? static_cast<double>(weight_[c]) : 1.0;
+      factors[c] = first ? inv_stds[c] : inv_stds[c] * w;
+      weights[c] = first ? w : 1.0;
+    }
+  }
+
+  void keep_whole_sets() {
+    float* chosen = floats(in_float);
+    columns_in_float_ = 0;
+    if (per_set_ == 1) {
+      for (std::int64_t c = 0; c < columns_; ++c) columns_in_float_ += chosen[c] != 0.0f ? 1 : 0;
+      return;
+    }
+    for_each_set([&](std::int64_t, std::int64_t begin, std::int64_t end) {
+      bool all = true;
+      for (std::int64_t c = begin; c < end; ++c) all = all && chosen[c] != 0.0f;
+      for (std::int64_t c = begin; c < end; ++c) chosen[c] = all ? 1.0f : 0.0f;
+      columns_in_float_ += all ? per_set_ : 0;
+    });
+  }
+
+  std::int64_t columns_;
+  std::int64_t per_set_;
+  bool weight_first_;
+  MeanFactors factors_;
+  const W* weight_;
+  std::int64_t width_;
+  Scratch<double> values_;
+  std::int64_t columns_in_float_ = 0;
+};
+
+}  // namespace normdrop::NORMDROP_ISA
