@@ -77,6 +77,7 @@ template <class T>
 NORMDROP_OUT_OF_LINE void column_deviations(const Block<T>& block, const double* centre,
                                             double* total, double* square) {
   constexpr std::int64_t rows_of_block = cpu::tuning::rows_added_apart;
+  constexpr int rows_together = is_fallback ? 2 : 8;
   const Block<T> in = block;
   const std::int64_t width = padded(in.columns);
   Scratch<double> scratch(3 * width);
@@ -89,8 +90,8 @@ NORMDROP_OUT_OF_LINE void column_deviations(const Block<T>& block, const double*
     for (std::int64_t j = 0; j < 2 * width; ++j) block_total[j] = 0.0;
     const T* x = in.x + first * in.row_stride;
     std::int64_t r = first;
-    for (; r + 8 <= end; r += 8, x += 8 * in.row_stride) {
-      add_deviations<8>(x, in.row_stride, in.columns, centre, block_total, block_square);
+    for (; r + rows_together <= end; r += rows_together, x += rows_together * in.row_stride) {
+      add_deviations<rows_together>(x, in.row_stride, in.columns, centre, block_total, block_square);
     }
     for (; r < end; ++r, x += in.row_stride) {
       add_deviations<1>(x, in.row_stride, in.columns, centre, block_total, block_square);

@@ -91,7 +91,7 @@ NORMDROP_INLINE DeviationSums deviation_sums_about(const Runs<T>& in, Length len
 }
 
 template <bool scaled, class T>
-NORMDROP_OUT_OF_LINE inline DeviationSums deviation_sums_again(const Runs<T>& in, double centre) {
+NORMDROP_OUT_OF_LINE DeviationSums deviation_sums_about(const Runs<T>& in, double centre) {
   return deviation_sums_about<scaled>(in, any_length{in.length}, centre);
 }
 
@@ -99,10 +99,16 @@ NORMDROP_OUT_OF_LINE inline DeviationSums deviation_sums_again(const Runs<T>& in
 // the mean: elements next to the mean would notice the digits that the long way there costs.
 template <bool scaled, class T, class Length>
 NORMDROP_INLINE DeviationSums deviation_sums(const Runs<T>& in, Length length) {
-  const DeviationSums sums = deviation_sums_about<scaled>(in, length, centre_of<scaled>(in));
+  const double centre = centre_of<scaled>(in);
+  DeviationSums sums;
+  if constexpr (Length::is_short) {
+    sums = deviation_sums_about<scaled>(in, length, centre);
+  } else {
+    sums = deviation_sums_about<scaled>(in, centre);
+  }
   const double count = static_cast<double>(in.runs * in.length);
   if (__builtin_expect(17.0 * sums.total * sums.total > 16.0 * count * sums.square, 0)) {
-    return deviation_sums_again<scaled>(in, sums.centre + sums.total / count);
+    return deviation_sums_about<scaled>(in, sums.centre + sums.total / count);
   }
   return sums;
 }

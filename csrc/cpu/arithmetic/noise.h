@@ -1,6 +1,7 @@
 // What words make of elements: the functors of dropout's family. `Value` is what an element needs of
-// its word: the word itself, or a factor made of it. A functor takes one element and its value or a
-// vector of both; `line` is what a value means for a run of elements that share it.
+// its word: the word itself (`takes_words`), or a factor made of it. A functor takes one element and
+// its value or a vector of both; `line` is what a value means for a run of elements that share it.
+// `in_registers`: whether it has a loop in which words never go through memory, 7 KB of code a type.
 // `Real` is what elements are computed in. Dropping selects and does not multiply, so that a dropped
 // NaN or infinity leaves no trace.
 #pragma once
@@ -34,6 +35,7 @@ class Dropping {
  public:
   using Value = std::uint32_t;
   static constexpr bool takes_words = true;
+  static constexpr bool in_registers = true;
 
   explicit Dropping(const Dropout& a)
       : last_kept_(static_cast<std::uint32_t>(a.draw.threshold - 1)),
@@ -57,6 +59,7 @@ class AlphaDropping {
  public:
   using Value = std::uint32_t;
   static constexpr bool takes_words = true;
+  static constexpr bool in_registers = false;
 
   explicit AlphaDropping(const Dropout& a)
       : last_kept_(static_cast<std::uint32_t>(a.draw.threshold - 1)),
@@ -98,6 +101,7 @@ class UniformNoise {
  public:
   using Value = std::uint32_t;
   static constexpr bool takes_words = true;
+  static constexpr bool in_registers = false;
 
   explicit UniformNoise(const Dropout& a) : scale_(static_cast<Real>(a.scale)) {}
 
@@ -118,6 +122,7 @@ class GaussianNoise {
  public:
   using Value = Real;
   static constexpr bool takes_words = false;
+  static constexpr bool in_registers = false;
 
   explicit GaussianNoise(const Dropout& a) : scale_(a.scale) {}
 

@@ -6,10 +6,32 @@
 #pragma once
 
 #include "cpu/arithmetic/run_parameter.h"
-#include "cpu/engines/row_gradients.h"
+#include "cpu/engines/row_writer.h"
 #include "cpu/engines/slots.h"
 
 namespace normdrop::NORMDROP_ISA {
+
+// The plans of all rows, chunks of which are tasks. The tree is that of RowGradients::whole_sums.
+template <class T>
+NORMDROP_OUT_OF_LINE void plan_long_rows(const RowGradients<T>& rows, RowPlan* plans) {
+  const std::int64_t outer = rows.a.outer;
+  const std::int64_t length = rows.a.reduced;
+  const ChunkPlan cut = plan_chunks<T>(1, length);
+  Scratch<RowSums> parts(outer * cut.chunks);
+  parallel_for(outer * cut.chunks, cut.length_per_chunk, [&](std::int64_t task) {
+    const RowGradients<T> row = rows.at_row(task / cut.chunks);
+    const std::int64_t begin = task % cut.chunks * cut.length_per_chunk;
+    const std::int64_t left = length - begin;
+    const Columns chunk{begin, left < cut.length_per_chunk ? left : cut.length_per_chunk};
+    parts[task] = row.sums(chunk, row.stats());
+  });
+  for (std::int64_t r = 0; r < outer; ++r) {
+    const RowSums* of_row = &parts[r * cut.chunks];
+    plans[r].sums = cut.chunks == 1 ? *of_row : sum_in_order(of_row, cut.chunks);
+    plans[r].stats = rows.at_row(r).stats();
+    rows.at_row(r).finish(plans[r]);
+  }
+}
 
 template <class T, class Epilogue>
 class RowsBackward {
@@ -21,7 +43,7 @@ class RowsBackward {
 
  private:
   using Worker = typename Epilogue::Worker;
-  using Gradients = RowGradients<T, Worker>;
+  using Writer = RowWriter<T, Worker>;
 
   // Whether rows would leave L2 between their two passes, or slots have so few of them that partial
   // gradients of the parameters would be a good part of what goes through memory.
@@ -72,61 +94,40 @@ class RowsBackward {
   void sum_rows(std::int64_t begin, std::int64_t end, bool plain, double* grad_weight,
                 double* grad_bias) const {
     Worker worker = epilogue_.worker(end);
-    const MeanFactors factors = a_.mean_factors();
     std::int64_t row = begin;
     for (; row + rows_together <= end; row += rows_together) {
-      Gradients{a_, worker, factors, row, weight_.data(), plain}.template run<rows_together>(
-          grad_weight, grad_bias);
+      run<rows_together>(worker, row, plain, grad_weight, grad_bias);
     }
-    for (; row < end; ++row) {
-      Gradients{a_, worker, factors, row, weight_.data(), plain}.template run<1>(grad_weight,
-                                                                                 grad_bias);
-    }
+    for (; row < end; ++row) run<1>(worker, row, plain, grad_weight, grad_bias);
   }
 
-  Gradients row_of(Worker& worker, std::int64_t row, bool plain) const {
-    return {a_, worker, a_.mean_factors(), row, weight_.data(), plain};
+  // All passes over K rows.
+  template <int K>
+  void run(Worker& worker, std::int64_t row, bool plain, double* grad_weight,
+           double* grad_bias) const {
+    const RowGradients<T> rows = rows_from(row, plain);
+    RowPlan plan[K];
+    rows.template make_plans<K>(plan);
+    Writer{rows, worker}.template write_all<K>(plan, grad_weight, grad_bias);
+  }
+
+  RowGradients<T> rows_from(std::int64_t row, bool plain) const {
+    return {a_, a_.mean_factors(), row, weight_.data(), plain};
   }
 
   void by_columns() const {
-    const bool plain = weight_is_plain();
-    Scratch<RowSums> sums(a_.outer);
-    Scratch<FloatStats> stats(a_.outer);
-    Scratch<FloatSlopes> slopes(a_.outer);
-    plan_rows(plain, sums.data(), stats.data(), slopes.data());
+    const RowGradients<T> rows = rows_from(0, weight_is_plain());
+    Scratch<RowPlan> plans(a_.outer);
+    plan_long_rows(rows, plans.data());
     constexpr std::int64_t width = cpu::tuning::long_row_tile;
     parallel_for((a_.reduced + width - 1) / width, a_.outer * width, [&](std::int64_t tile) {
       const std::int64_t begin = tile * width;
       const std::int64_t left = a_.reduced - begin;
-      write_tile({begin, left < width ? left : width}, plain, sums.data(), stats.data(),
-                 slopes.data());
+      write_tile({begin, left < width ? left : width}, rows, plans.data());
     });
   }
 
-  // The tree is that of RowGradients::whole_sums.
-  void plan_rows(bool plain, RowSums* sums, FloatStats* stats, FloatSlopes* slopes) const {
-    const ChunkPlan plan = plan_chunks<T>(1, a_.reduced);
-    Scratch<RowSums> parts(a_.outer * plan.chunks);
-    parallel_for(a_.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
-      Worker worker = epilogue_.worker(a_.outer);
-      const Gradients row = row_of(worker, task / plan.chunks, plain);
-      const std::int64_t begin = task % plan.chunks * plan.length_per_chunk;
-      const std::int64_t left = a_.reduced - begin;
-      const Columns chunk{begin, left < plan.length_per_chunk ? left : plan.length_per_chunk};
-      parts[task] = row.sums(chunk, row.stats());
-    });
-    Worker worker = epilogue_.worker(a_.outer);
-    for (std::int64_t r = 0; r < a_.outer; ++r) {
-      const Gradients row = row_of(worker, r, plain);
-      sums[r] = plan.chunks == 1 ? parts[r] : sum_in_order(&parts[r * plan.chunks], plan.chunks);
-      stats[r] = row.stats();
-      slopes[r] = row.slopes(sums[r], stats[r]);
-      if (stats[r].usable && !slopes[r].usable) sums[r] = row.whole_sums(FloatStats{});
-    }
-  }
-
-  void write_tile(Columns columns, bool plain, const RowSums* sums, const FloatStats* stats,
-                  const FloatSlopes* slopes) const {
+  void write_tile(Columns columns, const RowGradients<T>& rows, const RowPlan* plans) const {
     constexpr std::int64_t width = cpu::tuning::long_row_tile + pack_size;  // as in by_slots
     double accumulators[4 * width] = {};
     double* grad_weight = a_.wants_parameters() ? accumulators : nullptr;
@@ -134,13 +135,11 @@ class RowsBackward {
     Worker worker = epilogue_.worker(a_.outer);
     std::int64_t r = 0;
     for (; r + rows_together <= a_.outer; r += rows_together) {
-      row_of(worker, r, plain)
-          .template write<rows_together>(columns, sums + r, stats + r, slopes + r, grad_weight,
-                                         grad_bias);
+      Writer{rows.at_row(r), worker}.template write<rows_together>(columns, plans + r, grad_weight,
+                                                                   grad_bias);
     }
     for (; r < a_.outer; ++r) {
-      row_of(worker, r, plain)
-          .template write<1>(columns, sums + r, stats + r, slopes + r, grad_weight, grad_bias);
+      Writer{rows.at_row(r), worker}.template write<1>(columns, plans + r, grad_weight, grad_bias);
     }
     fold_errors<T>(accumulators, 2 * width, 2 * width);
     for (std::int64_t j = 0; j < columns.length; ++j) {

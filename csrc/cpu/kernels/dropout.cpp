@@ -21,8 +21,7 @@ struct Apply {
   PhiloxKeys keys = philox_keys(a.draw.seed, a.draw.call);
 
   // Making words leaves memory idle for longer than the processor looks ahead.
-  template <bool streaming>
-  NORMDROP_LAMBDA_INLINE void prefetch(std::int64_t i) const {
+  NORMDROP_LAMBDA_INLINE void prefetch(std::int64_t i, bool streaming) const {
     constexpr std::int64_t bytes = static_cast<std::int64_t>(sizeof(T)) * words_at_once;
     const std::int64_t next = i + 2 * words_at_once;
     if (next + words_at_once > a.count) return;
@@ -60,7 +59,7 @@ struct Apply {
       std::int64_t some = count - done < most ? count - done : most;
       const Value* values = drawn.from(word + static_cast<std::uint64_t>(done), &some);
       if (some > words_at_once) some = words_at_once;
-      prefetch<false>(i);
+      prefetch(i, false);
       with_values(noise, x + i, y + i, some, values, writing(i, some));
       done += some;
     }
@@ -86,16 +85,15 @@ struct Apply {
 
   // Narrow elements with a word each, from one on whose index is a multiple of 4: words stay in
   // registers.
-  template <bool streaming>
-  void vectors(std::int64_t begin, std::int64_t end) const {
+  void vectors(std::int64_t begin, std::int64_t end, bool streaming) const {
     const Noise own = noise;  // its numbers in registers: y may lie anywhere
     std::int64_t i = begin;
     for (; i + words_at_once <= end; i += words_at_once) {
-      prefetch<streaming>(i);
+      prefetch(i, streaming);
       const std::uint64_t index = a.draw.first_index + static_cast<std::uint64_t>(i);
       philox_words(index, keys, [&](int offset, u64 words) NORMDROP_LAMBDA_INLINE {
         const f32 result = own(load_vector(x + i + offset), reinterpret_cast<u32>(words));
-        if constexpr (streaming) {
+        if (streaming) {
           stream_vector(y + i + offset, result);
         } else {
           store_vector(y + i + offset, result);
@@ -114,12 +112,12 @@ struct Apply {
     for_each_block(a.count, shift, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t from = begin > 0 ? begin : (shift < end ? shift : end);
       pieces(begin, from);
-      streaming ? vectors<true>(from, end) : vectors<false>(from, end);
+      vectors(from, end, streaming);
     });
   }
 
   void all() const {
-    if constexpr (is_narrow<T> && Noise::takes_words) {
+    if constexpr (is_narrow<T> && Noise::in_registers) {
       if (is_plain(a.shape)) return narrow_and_plain();
     }
     const bool is_short = a.shape.inner > 1 && a.shape.inner < short_run;

@@ -40,6 +40,9 @@ inline constexpr bool has_fma = true;
 inline constexpr bool has_fma = false;
 #endif
 
+// x86-64 before 2013: as exact as the others, small, and not tuned.
+inline constexpr bool is_fallback = !has_fma;
+
 inline constexpr int pack_size = 16;
 inline constexpr int lanes = vector_bytes / 8;
 inline constexpr int parts = pack_size / lanes;
@@ -364,7 +367,7 @@ NORMDROP_INLINE void for_each_pack_after(int head, std::int64_t length, Body&& b
 
 // The length of many equally long runs. Up to short_packs packs are unrolled: a loop around each
 // run of 49 elements costs more than its arithmetic.
-inline constexpr int short_packs = 4;
+inline constexpr int short_packs = is_fallback ? 0 : 4;
 
 struct any_length {
   static constexpr bool is_short = false;
