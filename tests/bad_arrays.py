@@ -9,10 +9,11 @@ import ml_dtypes
 import numpy as np
 
 import normdrop as nd
+from cases import is_device
 from good_calls import get
 from public_functions import array_roles, leader, may_be_none
 
-HAS_DEVICE = any(name.startswith("cuda") for name in nd.backends())
+HAS_DEVICE = any(is_device(name) for name in nd.backends())
 Arguments = dict[str, Any]
 
 

@@ -61,6 +61,11 @@ BATCH_NORM_CASES = [
 ]
 
 
+def is_device(backend: str) -> bool:
+    """Whether a backend's arrays and threads are a device's."""
+    return backend.startswith("cuda")
+
+
 def wide(dtype: npt.DTypeLike) -> Any:
     """What running statistics and parameters may have beside x of a dtype."""
     return np.float32 if dtype in HALF_TYPES else dtype

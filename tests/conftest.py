@@ -30,7 +30,7 @@ sys.path.insert(
     0, str(Path(__file__).parent)
 )  # cases, oracles and tolerances, however pytest imports
 
-from cases import DTYPES
+from cases import DTYPES, is_device
 
 NEEDS_A_FRAMEWORK = re.compile(r"(?:could not import '|needs |^)(torch|jax|onnxruntime|onnx)\b")
 
@@ -96,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return False
         return (
             not named
-            or "backend" in getattr(item, "fixturenames", ())
+            or not {"backend", "cpu_backend"}.isdisjoint(getattr(item, "fixturenames", ()))
             or (with_device and item.get_closest_marker("emulated_device") is not None)
         )
 
@@ -130,6 +130,13 @@ def announce(pytestconfig: pytest.Config) -> Callable[[str], None]:
 @pytest.fixture(params=chosen_backends())
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run under one backend."""
+    with normdrop.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=[name for name in chosen_backends() if not is_device(name)])
+def cpu_backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run under one backend of the CPU: of what the caller's threads could change."""
     with normdrop.use_backend(request.param):
         yield request.param
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 import normdrop as nd
-from cases import DTYPES, HALF_TYPES, axis_shape
+from cases import DTYPES, HALF_TYPES, axis_shape, is_device
 from good_calls import SIGNED, Case, Geometry, cases, get, put
 from normdrop.reference import words_by_index
 
@@ -180,7 +180,7 @@ def table() -> dict[str, dict[str, str]]:
     """The whole table, by the backends of this machine."""
     found: dict[str, dict[str, str]] = {}
     for backend in nd.backends():
-        if not backend.startswith("cuda"):
+        if not is_device(backend):
             with nd.use_backend(backend):
                 for case, bits in digests():
                     found.setdefault(case, {})[kind_of(backend)] = bits

@@ -39,7 +39,7 @@ struct RowWriter {
   template <int K, bool parameters>
   NORMDROP_OUT_OF_LINE void write_in_double(Columns columns, const RowPlan* plan,
                                             double* grad_weight, double* grad_bias) const {
-    const wide<T>* weights = rows.weight + columns.begin;
+    const wide<T>* const weights = rows.weight + columns.begin;
     const RowPointers<T> elements(rows, columns.begin);
     auto ending = worker.template columns<K>(rows.first, columns);
     pack mean[K];
@@ -83,7 +83,7 @@ struct RowWriter {
   NORMDROP_OUT_OF_LINE void write_in_float(Columns columns, const RowPlan* plan,
                                            double* grad_weight, double* grad_bias) const {
     const AxisBackward<T>& a = rows.a;
-    const wide<T>* weights = rows.weight + columns.begin;
+    const wide<T>* const weights = rows.weight + columns.begin;
     const RowPointers<T> elements(rows, columns.begin);
     auto ending = worker.template columns<K>(rows.first, columns);
     const Writing how =

@@ -455,11 +455,13 @@ NORMDROP_INLINE void for_each_pack_ahead(int head, any_length run, Load&& load, 
     const std::int64_t last = length - pack_size;
     if (i <= last) {
       auto next = load(i, full_pack{});
-      for (; i <= last; i += pack_size) {
+      for (; i + pack_size <= last; i += pack_size) {
         const auto value = next;
-        next = load(i + pack_size <= last ? i + pack_size : i, full_pack{});
+        next = load(i + pack_size, full_pack{});
         body(i, full_pack{}, value);
       }
+      body(i, full_pack{}, next);
+      i += pack_size;
     }
     partial = length - i;
     at_end = true;
