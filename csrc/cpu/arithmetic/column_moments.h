@@ -37,17 +37,22 @@ NORMDROP_OUT_OF_LINE void column_centres(const Block<T>& block, double* centre) 
       store(sum + j, load(sum + j) + load(x + j, extent));
     });
   }
+  const double* sum[3];
+  double count[3];
+  for (std::int64_t k = 0; k < 3; ++k) {
+    const std::int64_t part = k % parts_of_sample;
+    sum[k] = sums.data() + part * width;
+    count[k] = static_cast<double>((rows - part + parts_of_sample - 1) / parts_of_sample);
+  }
+#pragma omp simd
   for (std::int64_t j = 0; j < in.columns; ++j) {
-    double mean[3];
-    for (std::int64_t k = 0; k < 3; ++k) {
-      const std::int64_t part = k % parts_of_sample;
-      const std::int64_t count = (rows - part + parts_of_sample - 1) / parts_of_sample;
-      mean[k] = sums[part * width + j] / static_cast<double>(count);
-    }
-    const double low = mean[0] < mean[1] ? mean[0] : mean[1];
-    const double high = mean[0] < mean[1] ? mean[1] : mean[0];
-    const double median = mean[2] < low ? low : (mean[2] > high ? high : mean[2]);
-    centre[j] = static_cast<float>(median);  // deviations from few digits are exact
+    const double a = sum[0][j] / count[0];
+    const double b = sum[1][j] / count[1];
+    const double c = sum[2][j] / count[2];
+    const double low = a < b ? a : b;
+    const double high = a < b ? b : a;
+    const double at_most = c > high ? high : c;
+    centre[j] = static_cast<float>(c < low ? low : at_most);  // deviations from few digits are exact
   }
   for (std::int64_t j = in.columns; j < width; ++j) centre[j] = 0.0;
 }

@@ -72,14 +72,19 @@ void apply_normalisers(const Arguments& a, NormaliserAt&& normaliser_at) {
     return write_columns<false>(channel_block<T>(a), column_output<T>(a), normaliser_at);
   }
   const LineOutput<T> output = line_output<T>(a);
+  using Pass = ChannelPass<T, false>;
+  Scratch<Pass> passes(a.channels);
+  for (std::int64_t c = 0; c < a.channels; ++c) {
+    passes[c] = Pass(normaliser_at(c), parameter<T>(a.weight, c, 1.0), parameter<T>(a.bias, c, 0.0),
+                     output.how);
+  }
   parallel_for(a.batch * a.channels, a.inner, [&](std::int64_t task) {
     const std::int64_t channel = task % a.channels;
     const std::int64_t row = task / a.channels;
     Runs<T> line = channel_runs<T>(a, channel);
     line.runs = 1;
     line.x += row * a.x_batch_stride;
-    write_lines<false>(Part<T>{line, row, 0}, normaliser_at(channel),
-                       output.at(channel * a.inner, channel));
+    passes[channel].write(line, output.y + row * output.stride + channel * a.inner, 0);
   });
 }
 

@@ -46,10 +46,62 @@ NORMDROP_OUT_OF_LINE Normaliser normaliser_of_set(const Runs<T>& all, const Chun
   return statistic.finish(statistic.merge(parts.data(), plan.chunks), all);
 }
 
+// Sets of short runs that are done together: about a page of each run, while all of them stay in L2
+// between the two passes.
+NORMDROP_INLINE std::int64_t sets_together(std::int64_t runs, std::int64_t length) {
+  using namespace cpu::tuning;
+  const std::int64_t by_run = together_elements / length;
+  const std::int64_t by_cache = together_in_cache / (runs * length);
+  const std::int64_t fitting = by_run < by_cache ? by_run : by_cache;
+  return fitting < 1 ? 1 : (fitting < most_channels_together ? fitting : most_channels_together);
+}
+
+// Sets [first, end), whose runs are neighbours, a chunk of each at a time: neighbouring runs share
+// pages, and the second one is on its way while the first is read. The tree is that of
+// normaliser_of_set.
+template <class T, class Operation>
+void forward_sets_together(const Operation& operation, const ChunkPlan& plan, std::int64_t first,
+                           std::int64_t end) {
+  const auto statistic = operation.statistic;
+  using PartialStatistic = typename decltype(operation.statistic)::Part;
+  const std::int64_t sets = end - first;
+  Scratch<PartialStatistic> parts(sets * plan.chunks);
+  Scratch<Normaliser> normalisers(sets);
+  for (std::int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
+    for (std::int64_t k = 0; k < sets; ++k) {
+      parts[k * plan.chunks + chunk] =
+          statistic.part(chunk_of(operation.elements(first + k), plan, chunk));
+    }
+  }
+  for (std::int64_t k = 0; k < sets; ++k) {
+    const PartialStatistic* of_set = &parts[k * plan.chunks];
+    const PartialStatistic all = plan.chunks == 1 ? *of_set : statistic.merge(of_set, plan.chunks);
+    normalisers[k] = statistic.finish(all, operation.elements(first + k));
+    operation.report(first + k, normalisers[k]);
+  }
+  for (std::int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
+    for (std::int64_t k = 0; k < sets; ++k) {
+      const std::int64_t set = first + k;
+      operation.write(set, part_of(operation.elements(set), plan, chunk), normalisers[k]);
+    }
+  }
+}
+
 template <class T, class Operation>
 void forward_whole_sets(const Operation operation) {
   const ChunkPlan plan = plan_chunks<T>(operation.runs, operation.length);
-  parallel_for(operation.sets, operation.runs * operation.length, [&](std::int64_t set) {
+  const std::int64_t set_elements = operation.runs * operation.length;
+  const std::int64_t together = sets_together(operation.runs, operation.length);
+  if (operation.runs > 1 && together > 1) {
+    const std::int64_t sets = operation.sets;
+    return parallel_for((sets + together - 1) / together, set_elements * together,
+                        [&](std::int64_t block) {
+      const std::int64_t first = block * together;
+      const std::int64_t end = sets - first < together ? sets : first + together;
+      forward_sets_together<T>(operation, plan, first, end);
+    });
+  }
+  parallel_for(operation.sets, set_elements, [&](std::int64_t set) {
     const Runs<T> all = operation.elements(set);
     const Normaliser n = normaliser_of_set(all, plan, operation.statistic);
     operation.report(set, n);
@@ -140,7 +192,7 @@ NORMDROP_INLINE Writing writing_of_lines(const T* y, std::int64_t line, std::int
   return writing_of<T>(y, line, stride, all);
 }
 
-template <bool finite, class T>
+template <bool training, class T>
 NORMDROP_OUT_OF_LINE void write_lines(const Part<T>& part, const Normaliser& n,
                                       const LineOutput<T>& output) {
   const Runs<T> in = part.elements;
@@ -152,13 +204,9 @@ NORMDROP_OUT_OF_LINE void write_lines(const Part<T>& part, const Normaliser& n,
     const std::int64_t end = part_end < line_begin + out.line ? part_end : line_begin + out.line;
     const T* x = in.x + (begin - part.begin);
     T* y = out.y + part.run * out.stride + begin;
-    const ChannelPass<T, finite> pass(n, parameter<T>(out.weight, line, 1.0),
-                                      parameter<T>(out.bias, line, 0.0), out.how);
-    with_length_of<T>(end - begin, [&](auto length) NORMDROP_LAMBDA_INLINE {
-      for (std::int64_t r = 0; r < in.runs; ++r) {
-        pass.run(x + r * in.stride, y + r * out.stride, length);
-      }
-    });
+    const ChannelPass<T, training> pass(n, parameter<T>(out.weight, line, 1.0),
+                                        parameter<T>(out.bias, line, 0.0), out.how);
+    pass.write(Runs<T>{x, in.runs, end - begin, in.stride}, y, out.stride);
   }
 }
 

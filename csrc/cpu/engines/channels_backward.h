@@ -132,20 +132,9 @@ class ChannelsBackward {
     line.write(begin, end, plan);
   }
 
-  // Sets that are written together: about a page of each run, while their elements and gradients
-  // stay in L2 between the two passes.
-  std::int64_t sets_together() const {
-    using namespace cpu::tuning;
-    const Line<T> line = operation_.line(0);
-    const std::int64_t by_run = together_elements / (line.length * per_set_);
-    const std::int64_t by_cache = together_in_cache / (line.runs * line.length * per_set_);
-    const std::int64_t fitting = by_run < by_cache ? by_run : by_cache;
-    return fitting < 1 ? 1 : (fitting < most_channels_together ? fitting : most_channels_together);
-  }
-
   void run_blocks() const {
     const Line<T> any = operation_.line(0);
-    const std::int64_t together = per_set_ == 1 ? sets_together() : 1;
+    const std::int64_t together = per_set_ == 1 ? sets_together(any.runs, any.length) : 1;
     const std::int64_t in_row = operation_.sets_in_row;
     const std::int64_t blocks = (in_row + together - 1) / together;
     parallel_for(operation_.sets / in_row * blocks, any.runs * any.length * per_set_ * together,

@@ -30,17 +30,20 @@ struct ColumnsGradient {
 };
 
 // `W` is what the weights are given in. Sums and means are of grad_output and grad_output * x_hat.
+// Where rows are seen several as one (narrow_rows.h), what is known of the columns is repeated for the
+// columns that they are seen as.
 template <class W>
 class ColumnPlans {
  public:
   template <class T>
-  explicit ColumnPlans(const ColumnsGradient<T>& gradient)
+  ColumnPlans(const ColumnsGradient<T>& gradient, std::int64_t seen_columns)
       : columns_(gradient.columns),
+        seen_(seen_columns),
         per_set_(gradient.columns_per_set),
         weight_first_(gradient.weight_first),
         factors_(gradient.mean_factors),
         weight_(gradient.weight),
-        width_(padded(gradient.columns)),
+        width_(padded(seen_columns)),
         values_((double_rows + float_rows / 2) * width_) {
     fill_zero(values_.data(), (double_rows + float_rows / 2) * width_);
     for_each_set([&](std::int64_t set, std::int64_t begin, std::int64_t end) {
@@ -50,12 +53,14 @@ class ColumnPlans {
       }
     });
     set_weights();
+    repeat_doubles(mean, inv_std);
+    repeat_doubles(factor, weight);
   }
 
   enum Doubles { mean, inv_std, mean_g, mean_gx, factor, weight, double_rows };
   enum Floats { centre, float_inv_std, offset, slope_g, slope_x, shift, in_float, float_rows_used };
 
-  // Rows of padded(columns).
+  // Rows of padded(seen columns).
   std::int64_t width() const { return width_; }
   double* doubles(int which) const { return values_.data() + which * width_; }
   float* floats(int which) const {
@@ -86,6 +91,8 @@ class ColumnPlans {
       count += usable ? 1 : 0;
     }
     columns_in_float_ = count;
+    repeat_floats(centre, offset);
+    repeat_floats(in_float, in_float);
   }
 
   // The means that the gradients subtract, from the sums: those of a set with the rounding errors of
@@ -100,7 +107,7 @@ class ColumnPlans {
         means_g[c] = factors.mean_g(sum_g[c]);
         means_gx[c] = factors.mean_gx(sum_gx[c]);
       }
-      return;
+      return repeat_doubles(mean_g, mean_gx);
     }
     const double* weights = doubles(weight);
     for_each_set([&](std::int64_t, std::int64_t begin, std::int64_t end) {
@@ -115,6 +122,7 @@ class ColumnPlans {
         means_gx[c] = factors.mean_gx(gx.high);
       }
     });
+    repeat_doubles(mean_g, mean_gx);
   }
 
   // The coefficients in single precision. Columns of sets that they do not suit leave it.
@@ -139,6 +147,7 @@ class ColumnPlans {
       shifts[c] = slopes.shift;
       chosen[c] = slopes.usable ? 1.0f : 0.0f;
     }
+    repeat_floats(slope_g, shift);
     keep_whole_sets();
   }
 
@@ -176,20 +185,32 @@ class ColumnPlans {
 
   void keep_whole_sets() {
     float* chosen = floats(in_float);
-    columns_in_float_ = 0;
-    if (per_set_ == 1) {
-      for (std::int64_t c = 0; c < columns_; ++c) columns_in_float_ += chosen[c] != 0.0f ? 1 : 0;
-      return;
+    if (per_set_ > 1) {
+      for_each_set([&](std::int64_t, std::int64_t begin, std::int64_t end) {
+        bool all = true;
+        for (std::int64_t c = begin; c < end; ++c) all = all && chosen[c] != 0.0f;
+        for (std::int64_t c = begin; c < end; ++c) chosen[c] = all ? 1.0f : 0.0f;
+      });
     }
-    for_each_set([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-      bool all = true;
-      for (std::int64_t c = begin; c < end; ++c) all = all && chosen[c] != 0.0f;
-      for (std::int64_t c = begin; c < end; ++c) chosen[c] = all ? 1.0f : 0.0f;
-      columns_in_float_ += all ? per_set_ : 0;
-    });
+    columns_in_float_ = 0;
+    for (std::int64_t c = 0; c < columns_; ++c) columns_in_float_ += chosen[c] != 0.0f ? 1 : 0;
+    repeat_floats(in_float, in_float);
+  }
+
+  // Rows `first` to `last`.
+  void repeat_doubles(int first, int last) const {
+    for (int which = first; which <= last; ++which) repeat(doubles(which));
+  }
+  void repeat_floats(int first, int last) const {
+    for (int which = first; which <= last; ++which) repeat(floats(which));
+  }
+  template <class Value>
+  void repeat(Value* values) const {
+    for (std::int64_t j = columns_; j < seen_; ++j) values[j] = values[j - columns_];
   }
 
   std::int64_t columns_;
+  std::int64_t seen_;
   std::int64_t per_set_;
   bool weight_first_;
   MeanFactors factors_;

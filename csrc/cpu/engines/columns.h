@@ -5,6 +5,7 @@
 #include "cpu/arithmetic/mean_and_variance.h"
 #include "cpu/engines/channel_lines.h"
 #include "cpu/engines/column_normalisers.h"
+#include "cpu/engines/narrow_rows.h"
 #include "cpu/engines/parameters.h"
 #include "cpu/engines/slots.h"
 
@@ -55,7 +56,7 @@ NORMDROP_OUT_OF_LINE void column_moments_in_slots(const Block<T>& in, Moments* m
 
 // The partial statistic of every column.
 template <class Part, class T>
-NORMDROP_OUT_OF_LINE void column_parts_in_slots(const Block<T>& in, Part* parts) {
+NORMDROP_OUT_OF_LINE void wide_column_parts(const Block<T>& in, Part* parts) {
   if constexpr (Part::centred && is_narrow<T>) {
     column_moments_in_slots(in, parts);
   } else {
@@ -69,6 +70,25 @@ NORMDROP_OUT_OF_LINE void column_parts_in_slots(const Block<T>& in, Part* parts)
     });
     parallel_for(in.columns, slots.count * cpu::tuning::elements_per_merged_moment,
                  [&](std::int64_t c) { parts[c] = merge(&partial[c], slots.count, in.columns); });
+  }
+}
+
+// The same; narrow rows are seen several as one, and a column's parts then merged.
+template <class Part, class T>
+NORMDROP_OUT_OF_LINE void column_parts_in_slots(const Block<T>& in, Part* parts) {
+  const NarrowRows rows = plan_summed_rows(in.rows, in.columns);
+  if (rows.together == 1) return wide_column_parts(in, parts);
+  const PackedRows<T> packed(in.x, in.rows, in.columns, in.row_stride);
+  const std::int64_t full = rows.full_rows();
+  const std::int64_t left = in.rows - full * rows.together;
+  Scratch<Part> partial(rows.columns + in.columns);
+  wide_column_parts(Block<T>{packed.data(), full, rows.columns, rows.columns}, partial.data());
+  if (left > 0) {
+    const T* rest = packed.data() + full * rows.columns;
+    wide_column_parts(Block<T>{rest, left, in.columns, in.columns}, &partial[rows.columns]);
+  }
+  for (std::int64_t c = 0; c < in.columns; ++c) {
+    parts[c] = merge(&partial[c], rows.together + (left > 0 ? 1 : 0), in.columns);
   }
 }
 
@@ -112,35 +132,59 @@ struct ColumnParameter {
   }
 };
 
-// Normalises all rows; column c takes normaliser_at(c). For `finite` see on_line and normalise.
-template <bool finite, class T, class NormaliserAt>
+// Calls body(row, begin, count) for all rows as they are seen; see for_each_row_tile.
+template <class Body>
+NORMDROP_INLINE void for_each_narrow_tile(const NarrowRows& rows, Body&& body) {
+  for_each_row_tile(rows.full_rows(), rows.columns, body);
+  if (rows.full_rows() < rows.rows) body(rows.full_rows(), std::int64_t{0}, rows.last);
+}
+
+// In blocks of channels: at inference their roots and divisions are vectors.
+template <class NormaliserAt>
+void set_lines(const LineStatistics& statistics, std::int64_t channels,
+               NormaliserAt&& normaliser_at) {
+  constexpr std::int64_t block = cpu::tuning::channels_per_task;
+  parallel_for((channels + block - 1) / block, block * cpu::tuning::elements_per_channel,
+               [&](std::int64_t task) {
+    const LineStatistics to = statistics;
+    const std::int64_t end = channels - task * block < block ? channels : (task + 1) * block;
+#pragma omp simd
+    for (std::int64_t c = task * block; c < end; ++c) to.set(c, normaliser_at(c));
+  });
+}
+
+// Normalises all rows; column c takes normaliser_at(c). For `training` see ChannelPass.
+template <bool training, class T, class NormaliserAt>
 void write_columns(const Block<T>& block, const ColumnOutput<T>& output,
                    NormaliserAt&& normaliser_at) {
   const Block<T> in = block;
   const ColumnOutput<T> out = output;
+  const bool without_gaps = in.row_stride == in.columns && out.row_stride == in.columns;
+  const NarrowRows rows = plan_written_rows(in.rows, in.columns, without_gaps);
+  const std::int64_t x_stride = without_gaps ? rows.columns : in.row_stride;
+  const std::int64_t y_stride = without_gaps ? rows.columns : out.row_stride;
   if constexpr (is_narrow<T>) {
-    ChannelLines lines(in.columns);
-    parallel_for(in.columns, cpu::tuning::elements_per_channel, [&](std::int64_t c) {
-      lines.set(c, normaliser_at(c), parameter<T>(out.weight, c, 1.0),
-                parameter<T>(out.bias, c, 0.0));
-    });
-    lines.close();
-    const Writing how = writing_of<T>(out.y, in.columns, out.row_stride, in.rows * in.columns);
-    for_each_row_tile(in.rows, in.columns,
-                      [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
-      lines.template write<finite>(in.x + row * in.row_stride + begin,
-                                   out.y + row * out.row_stride + begin, begin, count, how);
+    ChannelLines lines(rows.columns, in.columns);
+    set_lines(lines.statistics(), in.columns, normaliser_at);
+    lines.close(out.weight, out.bias);
+    const Writing how = writing_of<T>(out.y, rows.columns, y_stride, in.rows * in.columns);
+    for_each_narrow_tile(rows, [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+      lines.template write<training>(in.x + row * x_stride + begin, out.y + row * y_stride + begin,
+                                     begin, count, how);
     });
   } else {
-    ColumnNormalisers normalisers(in.columns);
-    for (std::int64_t c = 0; c < in.columns; ++c) normalisers.set<T>(c, normaliser_at(c));
-    for_each_row_tile(in.rows, in.columns,
-                      [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
-      const ColumnParameter<T> weight{out.weight, 1.0, begin};
-      const ColumnParameter<T> bias{out.bias, 0.0, begin};
-      normalise_columns<finite>(in.x + row * in.row_stride + begin,
-                                out.y + row * out.row_stride + begin, count, normalisers, begin,
-                                weight, bias);
+    ColumnNormalisers normalisers(rows.columns);
+    for (std::int64_t c = 0; c < in.columns; ++c) {
+      const Normaliser n = normaliser_at(c);
+      for (std::int64_t j = c; j < rows.columns; j += in.columns) normalisers.set<T>(j, n);
+    }
+    const RowsParameter<T> weights(out.weight, in.columns, rows.together);
+    const RowsParameter<T> biases(out.bias, in.columns, rows.together);
+    for_each_narrow_tile(rows, [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+      const ColumnParameter<T> weight{weights.data(), 1.0, begin};
+      const ColumnParameter<T> bias{biases.data(), 0.0, begin};
+      normalise_columns<training>(in.x + row * x_stride + begin, out.y + row * y_stride + begin,
+                                  count, normalisers, begin, weight, bias);
     });
   }
 }

@@ -1,6 +1,7 @@
 // Gradients of sets that are columns of rows of channels (channels-last, 2-D), or some neighbouring
 // columns (a group of channels): reductions down the columns over fixed slots of rows, merged in
-// order, then a pass over the rows.
+// order, then a pass over the rows. Narrow rows are seen several as one (narrow_rows.h): the sums of
+// columns that are one column of x are then added up.
 #pragma once
 
 #include "cpu/engines/column_plans.h"
@@ -13,9 +14,14 @@ class ColumnsBackward {
  public:
   explicit ColumnsBackward(const ColumnsGradient<T>& gradient)
       : in_(gradient),
-        plans_(gradient),
+        rows_(plan_summed_rows(gradient.rows, gradient.columns)),
+        grad_output_(packed(gradient.grad_output, gradient.grad_output_stride)),
+        x_(packed(gradient.x, gradient.x_stride)),
+        grad_x_(gradient.grad_x, gradient.rows, gradient.columns,
+                is_narrow_rows() && gradient.grad_x ? gradient.grad_x_stride : gradient.columns),
+        plans_(gradient, rows_.columns),
         width_(plans_.width()),
-        slots_(plan_slots(gradient.rows, gradient.columns)),
+        slots_(plan_slots(rows_.rows, rows_.columns)),
         partial_((slots_.count + 1) * 4 * width_) {
     fill_zero(sums(), 4 * width_);
   }
@@ -52,10 +58,17 @@ class ColumnsBackward {
  private:
   using Plans = ColumnPlans<wide<T>>;
 
-  const T* x(std::int64_t row) const { return in_.x + row * in_.x_stride; }
-  const T* grad_output(std::int64_t row) const {
-    return in_.grad_output + row * in_.grad_output_stride;
+  bool is_narrow_rows() const { return rows_.together > 1; }
+  PackedRows<T> packed(const T* data, std::int64_t stride) const {
+    return {data, in_.rows, in_.columns, is_narrow_rows() ? stride : in_.columns};
   }
+  // Of rows as they are seen.
+  std::int64_t seen(std::int64_t stride) const { return is_narrow_rows() ? rows_.columns : stride; }
+  const T* x(std::int64_t row) const { return x_.data() + row * seen(in_.x_stride); }
+  const T* grad_output(std::int64_t row) const {
+    return grad_output_.data() + row * seen(in_.grad_output_stride);
+  }
+  T* grad_x(std::int64_t row) const { return grad_x_.data() + row * seen(in_.grad_x_stride); }
 
   void choose_columns() {
     if constexpr (suits_single<T>) {
@@ -76,8 +89,8 @@ class ColumnsBackward {
   }
   template <int K>
   NORMDROP_LAMBDA_INLINE void add_largest(std::int64_t row, float* largest) const {
-    const T* grads = grad_output(row);
-    const std::int64_t stride = in_.grad_output_stride;
+    const std::int64_t stride = is_narrow_rows() ? in_.columns : in_.grad_output_stride;
+    const T* grads = grad_output_.data() + row * stride;
     for_each_pack(in_.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
       float_pack found = load_float(largest + j);
       for (int k = 0; k < K; ++k) {
@@ -129,19 +142,26 @@ class ColumnsBackward {
   NORMDROP_OUT_OF_LINE void take_sums(double* total) {
     sum_slots<in_single>();
     fill_zero(total, 2 * width_);
-    merge_slots<T>(partial_.data(), slots_.count, 4 * width_, in_.columns, total);
-    merge_slots<T>(partial_.data() + width_, slots_.count, 4 * width_, in_.columns, total + width_);
+    merge_slots<T>(partial_.data(), slots_.count, 4 * width_, rows_.columns, total);
+    merge_slots<T>(partial_.data() + width_, slots_.count, 4 * width_, rows_.columns,
+                   total + width_);
+    if (!is_narrow_rows()) return;
+    for (std::int64_t c = 0; c < in_.columns; ++c) {
+      total[c] = sum_of_parts(total + c, rows_.together, in_.columns);
+      total[width_ + c] = sum_of_parts(total + width_ + c, rows_.together, in_.columns);
+    }
   }
 
   template <bool in_single>
   void sum_slots() {
-    parallel_for(slots_.count, slots_.rows * in_.columns, [&](std::int64_t slot) {
+    parallel_for(slots_.count, slots_.rows * rows_.columns, [&](std::int64_t slot) {
       double* sum_g = &partial_[slot * 4 * width_];
       fill_zero(sum_g, 4 * width_);
-      const std::int64_t end = slots_.end(slot, in_.rows);
+      const std::int64_t end = slots_.end(slot, rows_.rows);
       std::int64_t row = slots_.begin(slot);
       if constexpr (in_single) {
-        for (; row + 4 <= end; row += 4) add_rows_float<4>(row, sum_g, sum_g + width_);
+        const std::int64_t full_end = end < rows_.full_rows() ? end : rows_.full_rows();
+        for (; row + 4 <= full_end; row += 4) add_rows_float<4>(row, sum_g, sum_g + width_);
         for (; row < end; ++row) add_rows_float<1>(row, sum_g, sum_g + width_);
       } else {
         for (; row < end; ++row) add_row(row, sum_g, sum_g + width_);
@@ -157,7 +177,7 @@ class ColumnsBackward {
     const T* values = x(row);
     const T* grads = grad_output(row);
     const std::int64_t errors_at = 2 * width_;
-    for_each_pack(in_.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+    for_each_pack(rows_.columns_of(row), [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
       const pack g = load(grads + j, extent);
       const pack x_hat = x_hat_of(load(values + j, extent), load(means + j), load(inv_stds + j));
       add_in_memory<T>(sum_g, errors_at, j, g);
@@ -176,7 +196,8 @@ class ColumnsBackward {
       values[k] = x(row + k);
       grads[k] = grad_output(row + k);
     }
-    for_each_pack(in_.columns, [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
+    for_each_pack(rows_.columns_of(row + K - 1),
+                  [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
       const float_pack m = load_float(centres + j);
       const float_pack s = load_float(inv_stds + j);
       const float_pack o = load_float(offsets + j);
@@ -207,16 +228,16 @@ class ColumnsBackward {
 
   template <bool in_single>
   void write_rows() const {
-    const Writing how =
-        writing_of<T>(in_.grad_x, in_.columns, in_.grad_x_stride, in_.rows * in_.columns);
-    for_each_row_tile(in_.rows, in_.columns,
-                      [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+    const Writing how = writing_of<T>(grad_x_.data(), rows_.columns, seen(in_.grad_x_stride),
+                                      in_.rows * in_.columns);
+    for_each_narrow_tile(rows_, [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
       if constexpr (in_single) {
         write_float(row, begin, count, how);
       } else {
-        write_double(row, begin, count, in_.grad_x + row * in_.grad_x_stride + begin);
+        write_double(row, begin, count, grad_x(row) + begin);
       }
     });
+    grad_x_.deliver();
   }
 
   // Columns [begin, begin + count) of a row to out[0 .. count).
@@ -244,7 +265,7 @@ class ColumnsBackward {
                                         Writing how) const {
     const T* values = x(row) + begin;
     const T* grads = grad_output(row) + begin;
-    T* out = in_.grad_x + row * in_.grad_x_stride + begin;
+    T* out = grad_x(row) + begin;
     const float* column = plans_.floats(0) + begin;
     const std::int64_t width = width_;
     const bool all = plans_.all_in_float();
@@ -274,6 +295,10 @@ class ColumnsBackward {
   }
 
   const ColumnsGradient<T> in_;
+  const NarrowRows rows_;
+  const PackedRows<T> grad_output_;
+  const PackedRows<T> x_;
+  const UnpackedRows<T> grad_x_;
   Plans plans_;
   std::int64_t width_;
   Slots slots_;

@@ -18,17 +18,31 @@ struct NarrowRows {
   std::int64_t full_rows() const { return last == columns ? rows : rows - 1; }
 };
 
-NORMDROP_INLINE NarrowRows plan_narrow_rows(std::int64_t rows, std::int64_t channels) {
+// Rows of fewer than `narrow` channels become rows of at least `elements` elements.
+NORMDROP_INLINE NarrowRows plan_narrow_rows(std::int64_t rows, std::int64_t channels,
+                                            std::int64_t narrow, std::int64_t elements) {
   std::int64_t together = 1;
-  if (channels < cpu::tuning::narrow_channels) {
+  if (channels < narrow) {
     // Whole packs, and enough of them.
     while (together * channels % 16 != 0) together *= 2;
-    while (together * channels < cpu::tuning::narrow_row_elements) together *= 2;
+    while (together * channels < elements) together *= 2;
   }
   if (rows < together) together = 1;
   const std::int64_t seen = (rows + together - 1) / together;
   const std::int64_t last = rows - (seen - 1) * together;
   return {together, together * channels, seen, last * channels};
+}
+
+// Where columns are summed, and where they are only written.
+NORMDROP_INLINE NarrowRows plan_summed_rows(std::int64_t rows, std::int64_t channels) {
+  return plan_narrow_rows(rows, channels, cpu::tuning::narrow_channels_summed,
+                          cpu::tuning::narrow_row_summed);
+}
+NORMDROP_INLINE NarrowRows plan_written_rows(std::int64_t rows, std::int64_t channels,
+                                             bool without_gaps) {
+  if (!without_gaps) return {1, channels, rows, channels};
+  return plan_narrow_rows(rows, channels, cpu::tuning::narrow_channels_written,
+                          cpu::tuning::narrow_row_written);
 }
 
 // An array of rows without gaps: itself, or a copy.

@@ -8,11 +8,13 @@
 namespace normdrop::NORMDROP_ISA {
 namespace {
 
-Normaliser running_normaliser(const BatchNormInference& a, std::int64_t channel) {
-  const double_double sum = two_sum(a.var[channel], a.eps);
-  // A variance of 0 with eps = 0 cannot be divided by: the output is the bias, as in training.
-  const double_double inv_std = sum.high == 0.0 ? double_double{0.0, 0.0} : inverse_sqrt(sum);
-  return {{a.mean[channel], 0.0}, inv_std, a.var[channel], 1.0};
+// A variance of 0 with eps = 0 cannot be divided by: the output is the bias, as in training. Chosen
+// after the division, so that a loop over channels is one of vectors.
+NORMDROP_INLINE Normaliser running_normaliser(double mean, double var, double eps) {
+  const double_double sum = two_sum(var, eps);
+  const double_double inv_std = inverse_sqrt(sum);
+  const bool is_zero = sum.high == 0.0;
+  return {{mean, 0.0}, {is_zero ? 0.0 : inv_std.high, is_zero ? 0.0 : inv_std.low}, var, 1.0};
 }
 
 // inv_std is inf where all elements of a channel were equal and eps 0: the output is the bias.
@@ -27,8 +29,10 @@ Normaliser given_normaliser(const BatchNormApply& a, std::int64_t channel) {
 void batch_norm_inference(const BatchNormInference& arguments) {
   with_wide_parameters(arguments, arguments.channels, [](const BatchNormInference& a) {
     for_dtype(a.dtype, [&](auto element) {
-      apply_normalisers<decltype(element)>(
-          a, [&](std::int64_t channel) { return running_normaliser(a, channel); });
+      apply_normalisers<decltype(element)>(a, [mean = a.mean, var = a.var, eps = a.eps](
+                                                  std::int64_t channel) NORMDROP_LAMBDA_INLINE {
+        return running_normaliser(mean[channel], var[channel], eps);
+      });
     });
   });
 }

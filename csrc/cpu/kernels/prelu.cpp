@@ -48,23 +48,18 @@ void forward_row(const T* x, T* y, const wide<T>* weight, std::int64_t count, Wr
 
 template <class T>
 void forward_rows(const PreluForward& a) {
-  const bool dense = a.x_batch_stride == a.channels && a.y_batch_stride == a.channels;
-  const NarrowRows rows = dense ? plan_narrow_rows(a.batch, a.channels)
-                                : NarrowRows{1, a.channels, a.batch, a.channels};
+  const bool without_gaps = a.x_batch_stride == a.channels && a.y_batch_stride == a.channels;
+  const NarrowRows rows = plan_written_rows(a.batch, a.channels, without_gaps);
   const RowsParameter<T> weight(a.weight, a.channels, rows.together);
-  const std::int64_t x_stride = dense ? rows.columns : a.x_batch_stride;
-  const std::int64_t y_stride = dense ? rows.columns : a.y_batch_stride;
+  const std::int64_t x_stride = without_gaps ? rows.columns : a.x_batch_stride;
+  const std::int64_t y_stride = without_gaps ? rows.columns : a.y_batch_stride;
   const T* x = static_cast<const T*>(a.x);
   T* y = static_cast<T*>(a.y);
   const Writing how = writing_of<T>(y, rows.columns, y_stride, a.batch * a.channels);
-  for_each_row_tile(rows.full_rows(), rows.columns,
-                    [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
+  for_each_narrow_tile(rows, [&](std::int64_t row, std::int64_t begin, std::int64_t count) {
     forward_row(x + row * x_stride + begin, y + row * y_stride + begin, weight.data() + begin,
                 count, how);
   });
-  if (rows.full_rows() == rows.rows) return;
-  const std::int64_t row = rows.full_rows();
-  forward_row(x + row * x_stride, y + row * y_stride, weight.data(), rows.last, Writing{});
 }
 
 }  // namespace

@@ -13,16 +13,6 @@
 namespace normdrop::NORMDROP_ISA {
 namespace {
 
-// The sum of parts that lie `step` apart, in order.
-double sum_of_parts(const double* part, std::int64_t parts, std::int64_t step) {
-  double_double sum{0.0, 0.0};
-  for (std::int64_t i = 0; i < parts; ++i) {
-    const double_double next = two_sum(sum.high, part[i * step]);
-    sum = {next.high, sum.low + next.low};
-  }
-  return is_finite(sum.low) ? sum.high + sum.low : sum.high;
-}
-
 template <class T>
 void store_gradient(const PreluBackward& a, std::int64_t channel, double sum) {
   if (a.grad_weight == nullptr) return;
@@ -110,7 +100,7 @@ void backward_row(const T* grads, const T* values, T* out, const wide<T>* weight
 
 template <class T>
 void backward_rows(const PreluBackward& a) {
-  const NarrowRows rows = plan_narrow_rows(a.batch, a.channels);
+  const NarrowRows rows = plan_summed_rows(a.batch, a.channels);
   const bool narrow = rows.together > 1;
   const auto packed = [&](const void* data, std::int64_t stride) {
     return PackedRows<T>(static_cast<const T*>(data), a.batch, a.channels,
