@@ -76,8 +76,8 @@ template <class T>
 class Scratch {
  public:
   explicit Scratch(std::int64_t count)
-      : data_(count > 0 ? static_cast<T*>(cpu::allocate_scratch(static_cast<std::size_t>(count) *
-                                                                sizeof(T)))
+      : data_(count > 0 ? static_cast<T*>(
+                              cpu::allocate_scratch(static_cast<std::size_t>(count) * sizeof(T)))
                         : nullptr) {}
   ~Scratch() { cpu::free_scratch(data_); }
   Scratch(const Scratch&) = delete;

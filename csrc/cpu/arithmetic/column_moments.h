@@ -52,7 +52,8 @@ NORMDROP_OUT_OF_LINE void column_centres(const Block<T>& block, double* centre) 
     const double low = a < b ? a : b;
     const double high = a < b ? b : a;
     const double at_most = c > high ? high : c;
-    centre[j] = static_cast<float>(c < low ? low : at_most);  // deviations from few digits are exact
+    centre[j] =
+        static_cast<float>(c < low ? low : at_most);  // deviations from few digits are exact
   }
   for (std::int64_t j = in.columns; j < width; ++j) centre[j] = 0.0;
 }
@@ -96,7 +97,8 @@ NORMDROP_OUT_OF_LINE void column_deviations(const Block<T>& block, const double*
     const T* x = in.x + first * in.row_stride;
     std::int64_t r = first;
     for (; r + rows_together <= end; r += rows_together, x += rows_together * in.row_stride) {
-      add_deviations<rows_together>(x, in.row_stride, in.columns, centre, block_total, block_square);
+      add_deviations<rows_together>(x, in.row_stride, in.columns, centre, block_total,
+                                    block_square);
     }
     for (; r < end; ++r, x += in.row_stride) {
       add_deviations<1>(x, in.row_stride, in.columns, centre, block_total, block_square);
