@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstddef>
-#include <new>
 
 #include "cpu/arithmetic/gradients.h"
 #include "cpu/arithmetic/normaliser.h"
@@ -71,13 +70,15 @@ class Prologue {
  public:
   Prologue() = default;  // x is there
 
-  // `Maker` has a Worker(maker, end) with make(outer, columns), which needs no destructor.
+  // `Maker` has a Worker(maker, end) with make(outer, columns), which may be copied as bytes.
   template <class Maker>
   explicit Prologue(const Maker& maker)
       : maker_(&maker),
         begin_([](const void* all, std::int64_t end, void* worker) {
-          static_assert(sizeof(typename Maker::Worker) <= worker_bytes);
-          new (worker) typename Maker::Worker(*static_cast<const Maker*>(all), end);
+          using Made = typename Maker::Worker;
+          static_assert(__is_trivially_copyable(Made) && sizeof(Made) <= worker_bytes);
+          const Made made(*static_cast<const Maker*>(all), end);
+          std::memcpy(worker, &made, sizeof made);
         }),
         make_([](void* worker, std::int64_t outer, Columns columns) {
           static_cast<typename Maker::Worker*>(worker)->make(outer, columns);
