@@ -29,7 +29,7 @@ EMULATED_OPTIONS := NORMDROP_CUDA=$(CUDA) NORMDROP_CUDA_EMULATION=ON NORMDROP_WA
 comma := ,
 # The tests in as many processes as there are processors; plain pytest runs them in one.
 IN_PROCESSES := -n auto --maxprocesses 4 --dist worksteal
-# Which part of the check on a GPU: i/n, n at most 7. It uses PYTHON as it is, without a network.
+# Which part of the check on a GPU: i/n, n at most 8. It uses PYTHON as it is, without a network.
 PART ?= 1/1
 
 .PHONY: help demo test test-new-operation has-torch test-frameworks lint format test-sanitize test-sanitize-cpu test-sanitize-cuda-emulated \
@@ -46,7 +46,7 @@ help:
 	@echo "make test-cuda-emulated  the CUDA kernels on the CPU; CUDA=ON compiles them by nvcc as well"
 	@echo "make test-mutants   whether the tests notice errors put into the sources"
 	@echo "make test-new-operation  follow the steps for a new operation in a copy of the tree"
-	@echo "make gpu-check      build for this GPU, test, time; PART=1/7 .. 7/7: within 8 minutes each"
+	@echo "make gpu-check      build for this GPU, test, time; PART=1/8 .. 8/8: within 8 minutes each"
 	@echo "make time-cuda-build     time and size of builds with CUDA: one architecture, then all"
 	@echo "make bench          the whole benchmark against what is installed"
 	@echo "make clean          remove $(VENV) and build folders"

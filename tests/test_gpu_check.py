@@ -33,6 +33,8 @@ from gpu_check.findings import Different, Findings, Skip
 from gpu_check.peers import TorchOnDevice, load_peers, ours
 from gpu_check.table import dry_line, heading, line, verdict
 from normdrop.benchmark.cases import Case
+from normdrop.benchmark.operations import operation_of
+from normdrop.benchmark.peers import Unsupported
 from normdrop.benchmark.results import Report, Row, compare_cells
 from normdrop.benchmark.timing import summarise
 from tolerances import HANG_SECONDS, PEER_ABSOLUTE, PEER_RELATIVE
@@ -66,7 +68,7 @@ def saved_report(tmp_path: Path) -> Report:
 
 
 def test_without_a_gpu_the_run_says_so_and_marks_its_results(tmp_path):
-    done = run_check(tmp_path, "--part", "7/7", "--against", "cupy", "--commit", "abc")
+    done = run_check(tmp_path, "--part", "7/8", "--against", "cupy", "--commit", "abc")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No GPU here" in done.stdout
     assert "dropout-forward-268435456" in done.stdout  # the plan of a real run
@@ -86,7 +88,7 @@ def test_without_a_gpu_the_run_says_so_and_marks_its_results(tmp_path):
     assert bool(list(tmp_path.glob("normdrop-dry-run-*/*.png"))) == has_plots
 
 
-@pytest.mark.parametrize(("part", "names"), [("1/7", "against"), ("2/7", "graph of layer norm")])
+@pytest.mark.parametrize(("part", "names"), [("1/8", "against"), ("2/8", "graph of layer norm")])
 def test_dry_run_of_the_checks(tmp_path, part, names):
     done = run_check(tmp_path, "--dry-run", "--part", part)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -96,7 +98,7 @@ def test_dry_run_of_the_checks(tmp_path, part, names):
     assert any(names in name for name in passed), passed
 
 
-@pytest.mark.parametrize("arguments", [("--part", "8/7"), ("--part", "x"), ("--against", "apex")])
+@pytest.mark.parametrize("arguments", [("--part", "9/8"), ("--part", "x"), ("--against", "apex")])
 def test_wrong_arguments(tmp_path, arguments):
     done = run_check(tmp_path, *arguments)
     assert done.returncode == 1
@@ -392,7 +394,7 @@ def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     report = results_file.make_report({}, dry=False, commit="abc")
     assert report.machine["gpu"]["driver_version"] == "580.1"
-    assert results_file.file_stem(report, "3/7") == f"{report.date[:10]}-h200-part-3-of-7"
+    assert results_file.file_stem(report, "3/8") == f"{report.date[:10]}-h200-part-3-of-8"
     assert results_file.file_stem(report, "1/1") == f"{report.date[:10]}-h200"
     assert results_file.write_files(report, tmp_path / "out", "1/1")[1].startswith("no plot")
     assert Report.load(tmp_path / "out" / f"{report.date[:10]}-h200.json") == report
@@ -416,7 +418,12 @@ def test_cupys_formulas_are_ours(bench):
             continue
         data = make_data(card, case, seed=1)
         calls = ours(case, data)
-        got, theirs = calls["fresh"](), peers["cupy"].call(case, data)()
+        try:
+            call = peers["cupy"].call(case, data)
+        except Unsupported:
+            assert bench == "family"
+            continue
+        got, theirs = calls["fresh"](), call()
         first = got[0] if isinstance(got, tuple) else got
         result = theirs[0] if isinstance(theirs, tuple) else theirs
         assert result.shape == first.shape
@@ -442,8 +449,8 @@ def test_torch_computes_the_same(bench, torch_peer):
     for case in plan.cases_of(bench, tiny=True):
         data = make_data(card, case, seed=1)
         theirs = torch_peer.call(case, data)()
-        if case.op == "dropout" or case.dtype != "float32":
-            continue
+        if operation_of(case).judged_by in (None, "mask") or case.dtype != "float32":
+            continue  # whose numbers are the library's own
         got = ours(case, data)["fresh"]()
         first = got[0] if isinstance(got, tuple) else got
         result = theirs[0] if isinstance(theirs, tuple) else theirs

@@ -1,7 +1,7 @@
 """Run a part of the check: build, go through its sections, write one results file.
 
 python -m gpu_check                    everything, in the folder bench or with it on PYTHONPATH
-python -m gpu_check --part 3/7         a seventh of it, which ends within eight minutes
+python -m gpu_check --part 3/8         an eighth of it, which ends within eight minutes
 python -m gpu_check --dry-run          everything but the device
 """
 
@@ -80,7 +80,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="gpu-check", description="Check and time the CUDA backend on this machine's GPU."
     )
-    parser.add_argument("--part", default="1/1", help="i/n: the i-th of n parts, at most 7")
+    parser.add_argument("--part", default="1/1", help="i/n: the i-th of n parts, at most 8")
     parser.add_argument("--dry-run", action="store_true", help="everything but the device")
     parser.add_argument("--commit", help="for the results file, where there is no git checkout")
     parser.add_argument("--against", default=",".join(PEERS), help="peers, or none")

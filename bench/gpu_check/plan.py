@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from normdrop.benchmark.cases import Case, Movement
 from normdrop.benchmark.machine import Caches
+from normdrop.benchmark.operations import OPERATIONS
 
 DTYPES = ("float32", "bfloat16")
 
@@ -37,10 +38,26 @@ _CHANNELS = (
 )
 _AT_INFERENCE = (_CHANNELS[0], _CHANNELS[4])
 _DROPOUT_SIZES = (1 << 22, 1 << 25, 1 << 28)
+# Of every other operation of the benchmark, a shape for each of its layouts.
+_HAVE_SECTIONS = ("layer_norm", "batch_norm", "dropout")
+_OF_LAYOUT: dict[str, tuple[int, ...]] = {
+    "rows": (32768, 4096),
+    "nchw": (256, 256, 28, 28),
+    "nhwc": (256, 256, 28, 28),
+    "units": (8192, 8192),
+    "flat": (1 << 25,),
+}
 
 _TINY_ROWS = ((6, 40), (2, 300))
 _TINY_CHANNELS = (("nchw", (2, 3, 4, 5)), ("nhwc", (2, 3, 4, 5)), ("nc", (7, 5)))
 _TINY_DROPOUT = (37,)
+_TINY_OF_LAYOUT: dict[str, tuple[int, ...]] = {
+    "rows": (6, 40),
+    "nchw": (2, 32, 4, 5),
+    "nhwc": (2, 32, 4, 5),
+    "units": (7, 40),
+    "flat": (37,),
+}
 
 
 def cases_of(bench: str, tiny: bool) -> list[Case]:
@@ -48,6 +65,7 @@ def cases_of(bench: str, tiny: bool) -> list[Case]:
     rows = _TINY_ROWS if tiny else _ROWS
     channels = _TINY_CHANNELS if tiny else _CHANNELS
     sizes = _TINY_DROPOUT if tiny else _DROPOUT_SIZES
+    of_layout = _TINY_OF_LAYOUT if tiny else _OF_LAYOUT
     at_inference = _TINY_CHANNELS[:1] if tiny else _AT_INFERENCE
     shapes = {
         "layer-norm": [("layer_norm", "forward", shape, "rows") for shape in rows],
@@ -63,6 +81,14 @@ def cases_of(bench: str, tiny: bool) -> list[Case]:
             ("dropout", direction, (size,), "flat")
             for size in sizes
             for direction in ("forward", "backward")
+        ],
+        "family": [
+            (name, direction, of_layout[layout], layout)
+            for name, operation in OPERATIONS.items()
+            if name not in _HAVE_SECTIONS
+            for layout in operation.layouts
+            if layout in of_layout
+            for direction in operation.traffic
         ],
     }
     return [Case(*which, dtype) for which in shapes[bench] for dtype in DTYPES]
@@ -92,6 +118,8 @@ def target_of(case: Case) -> Target:
 
 
 def _share_wanted(case: Case) -> float | None:
+    if case.op not in _HAVE_SECTIONS:
+        return None
     length = case.shape[-1]
     if case.op == "batch_norm":
         return 0.80

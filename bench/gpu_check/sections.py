@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BENCHES = ("layer-norm", "layer-norm-backward", "batch-norm", "batch-norm-backward", "dropout")
+BENCHES = (
+    "layer-norm",
+    "layer-norm-backward",
+    "batch-norm",
+    "batch-norm-backward",
+    "dropout",
+    "family",
+)
 PEERS = ("torch", "torch_compile", "cupy", "jax")
 
 
