@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +54,7 @@ def _numpy_dropout(np: Any, case: Case, d: Any) -> Call:
 
 
 def _jax_dropout(jnp: Any, case: Case, d: Any) -> Call:
-    import jax
-
+    jax = importlib.import_module("jax")
     key, scale = jax.random.key(RNG[0]), d.x.dtype.type(SCALE)
     # A float32 probability: a Python number would draw float64 uniforms.
     keep_probability = jnp.float32(1 - DROP_PROBABILITY)
