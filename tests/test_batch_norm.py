@@ -477,3 +477,20 @@ def test_wrong_formulas_are_rejected(mutant, dtype):
             patch.setattr(nd, "batch_norm_forward", forward)
         with pytest.raises(AssertionError, match="y: error" if mutant == "unbiased" else "grad x"):
             check_batch_norm(x, weight, bias, grad)
+
+
+@pytest.mark.parametrize("rows", [64, 65, 3 * 64 + 1])
+def test_gradients_of_narrow_rows_with_a_huge_channel(rows, backend):
+    """Rows seen several as one: behind the end of the last of them lie other channels."""
+    x, grad = normal((rows, 3), np.float64, "x"), normal((rows, 3), np.float64, "grad")
+    x[:, 1] = 1e307
+    _, stats = nd.batch_norm_forward(x)
+    for frozen in (False, True):
+        got = nd.batch_norm_backward(grad, x, stats, np.ones(3), frozen=frozen)
+        for values in got:
+            assert np.isfinite(values).all()
+        alone = nd.BatchStats(*(s[1:2].copy() for s in stats[:3]), stats[3])
+        one = nd.batch_norm_backward(
+            grad[:, 1:2].copy(), x[:, 1:2].copy(), alone, np.ones(1), frozen=frozen
+        )
+        np.testing.assert_allclose(got.x[:, 1:2], one.x, rtol=1e-12, atol=1e-300)

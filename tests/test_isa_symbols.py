@@ -5,6 +5,7 @@ AVX-512 in one object can be picked for every caller and stop an older machine. 
 of an instruction set's objects must carry the name of that set.
 """
 
+import platform
 import re
 import shutil
 import subprocess
@@ -98,3 +99,33 @@ def test_module_exports_nothing_but_its_entry_point():
     ).stdout
     exported = [line.split(maxsplit=2)[2] for line in text.splitlines()]
     assert [name for name in exported if "normdrop" in name] == []
+
+
+LOOPS = """
+void marked(float* y, const float* x, int n) {
+#pragma omp simd
+  for (int i = 0; i < n; ++i) y[i] = 2.0f * x[i] + 1.0f;
+}
+void plain(float* y, const float* x, int n) {
+  for (int i = 0; i < n; ++i) y[i] = 2.0f * x[i] + 1.0f;
+}
+"""
+
+
+def test_loops_are_vectors_where_the_source_says_so(tmp_path):
+    """GCC's flag against all other vectors can take those of ``omp simd`` with it, unsaid."""
+    compiler = shutil.which("g++")
+    if compiler is None or platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("needs g++ on x86-64")
+    said = re.findall(
+        r"list\(APPEND kernel_flags (-f.*)\)|set\(kernel_flags (.*)\)",
+        (ROOT / "CMakeLists.txt").read_text().partition('MATCHES "Clang"')[0],
+    )
+    flags = " ".join(" ".join(pair) for pair in said).split()
+    assert "-fopenmp-simd" in flags and any("vectorize" in flag for flag in flags), flags
+    source = tmp_path / "loops.cpp"
+    source.write_text(LOOPS)
+    command = [compiler, *flags, "-march=x86-64-v3", "-S", "-o", "-", str(source)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    marked, _, plain = text.partition("_Z5plain")
+    assert "ymm" in marked and "ymm" not in plain

@@ -61,7 +61,7 @@ inline constexpr std::int64_t column_chunk_bytes = 131072;
 inline constexpr std::int64_t row_slots = 64;
 inline constexpr std::int64_t slot_elements = 24576;
 
-// Batch norm backward in NCHW: neighbouring channels are done together, up to so many elements of a
+// Sets of short runs (batch norm in NCHW): neighbouring channels are done together, up to so many elements of a
 // row and of all rows. (32, 512, 7, 7) takes 19 ns for a run of 49 elements instead of 28.
 inline constexpr std::int64_t together_elements = 1024;
 inline constexpr std::int64_t together_in_cache = 65536;

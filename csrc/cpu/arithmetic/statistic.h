@@ -13,7 +13,7 @@ namespace normdrop::NORMDROP_ISA {
 
 struct Moments;
 
-// What is done before a chunk is read; see Prologue in rows.h.
+// What is done before a chunk is read; see Prologue in engines/axis.h.
 struct NoPreparation {
   NORMDROP_LAMBDA_INLINE void operator()(std::int64_t, std::int64_t) const {}
 };

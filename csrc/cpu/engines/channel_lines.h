@@ -207,18 +207,17 @@ class ChannelLines {
 
   // The lines of all columns, with the channels' parameters (or null).
   void close(const float* weight, const float* bias) {
-    double* weights = doubles(double_slope);
-    double* biases = doubles(double_shift);
-    for (std::int64_t c = 0; c < channels_; ++c) {
-      weights[c] = weight ? static_cast<double>(weight[c]) : 1.0;
-      biases[c] = bias ? static_cast<double>(bias[c]) : 0.0;
-    }
+    widen_parameter(weight, 1.0, doubles(double_slope));
+    widen_parameter(bias, 0.0, doubles(double_shift));
     make_lines();
+    const float* usables = floats(usable);
+    const float* shifts_low = floats(shift_low);
     std::int64_t in_single = 0;
     std::int64_t whole = 0;
+#pragma omp simd reduction(+ : in_single, whole)
     for (std::int64_t c = 0; c < channels_; ++c) {
-      in_single += floats(usable)[c] != 0.0f;
-      whole += floats(shift_low)[c] == 0.0f;
+      in_single += usables[c] != 0.0f ? 1 : 0;
+      whole += shifts_low[c] == 0.0f ? 1 : 0;
     }
     all_in_single_ = in_single == channels_;
     shifts_ = whole == channels_ ? Shift::whole : (whole == 0 ? Shift::split : Shift::mixed);
@@ -241,6 +240,15 @@ class ChannelLines {
   enum Floats { minus_centre, slope_high, slope_low, shift_high, shift_low, usable, float_arrays };
   double* doubles(int which) const { return doubles_.data() + which * width_; }
   float* floats(int which) const { return floats_.data() + which * width_; }
+
+  void widen_parameter(const float* values, double otherwise, double* target) const {
+    if (values == nullptr) {
+      for (std::int64_t c = 0; c < channels_; ++c) target[c] = otherwise;
+      return;
+    }
+#pragma omp simd
+    for (std::int64_t c = 0; c < channels_; ++c) target[c] = static_cast<double>(values[c]);
+  }
 
   // In vectors of channels: a channel's scalars take as long as sixty elements.
   void make_lines() {
@@ -294,7 +302,7 @@ class ChannelLines {
   template <class T>
   NORMDROP_OUT_OF_LINE void write_mixed(pack x, T* y, std::int64_t column, int count,
                                         float_pack single) const {
-    const pack minus_mean = splat(0.0) - load(doubles(mean_high) + column);
+    const pack minus_mean = splat(-0.0) - load(doubles(mean_high) + column);
     const float* in_float = floats(usable) + column;
     float in_single[pack_size];
     float in_double[pack_size];

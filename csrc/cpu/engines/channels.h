@@ -56,9 +56,8 @@ NORMDROP_INLINE std::int64_t sets_together(std::int64_t runs, std::int64_t lengt
   return fitting < 1 ? 1 : (fitting < most_channels_together ? fitting : most_channels_together);
 }
 
-// Sets [first, end), whose runs are neighbours, a chunk of each at a time: neighbouring runs share
-// pages, and the second one is on its way while the first is read. The tree is that of
-// normaliser_of_set.
+// Sets [first, end), a chunk of each at a time: their runs are mostly neighbours, which share pages, and
+// the second one is on its way while the first is read. The tree is that of normaliser_of_set.
 template <class T, class Operation>
 void forward_sets_together(const Operation& operation, const ChunkPlan& plan, std::int64_t first,
                            std::int64_t end) {
@@ -91,8 +90,10 @@ template <class T, class Operation>
 void forward_whole_sets(const Operation operation) {
   const ChunkPlan plan = plan_chunks<T>(operation.runs, operation.length);
   const std::int64_t set_elements = operation.runs * operation.length;
-  const std::int64_t together = sets_together(operation.runs, operation.length);
-  if (operation.runs > 1 && together > 1) {
+  const std::int64_t together = operation.runs > 1 && operation.length > 0
+                                    ? sets_together(operation.runs, operation.length)
+                                    : 1;
+  if (together > 1) {
     const std::int64_t sets = operation.sets;
     return parallel_for((sets + together - 1) / together, set_elements * together,
                         [&](std::int64_t block) {

@@ -175,12 +175,14 @@ class ColumnPlans {
     const double* inv_stds = doubles(inv_std);
     double* factors = doubles(factor);
     double* weights = doubles(weight);
-    const bool first = weight_first_;
-    for (std::int64_t c = 0; c < columns_; ++c) {
-      const double w = weight_ ? static_cast<double>(weight_[c]) : 1.0;
-      factors[c] = first ? inv_stds[c] : inv_stds[c] * w;
-      weights[c] = first ? w : 1.0;
+    double* given = weight_first_ ? weights : factors;
+    for (std::int64_t c = 0; c < columns_; ++c) weights[c] = factors[c] = 1.0;
+    if (weight_ != nullptr) {
+#pragma omp simd
+      for (std::int64_t c = 0; c < columns_; ++c) given[c] = static_cast<double>(weight_[c]);
     }
+#pragma omp simd
+    for (std::int64_t c = 0; c < columns_; ++c) factors[c] = inv_stds[c] * factors[c];
   }
 
   void keep_whole_sets() {
@@ -192,8 +194,10 @@ class ColumnPlans {
         for (std::int64_t c = begin; c < end; ++c) chosen[c] = all ? 1.0f : 0.0f;
       });
     }
-    columns_in_float_ = 0;
-    for (std::int64_t c = 0; c < columns_; ++c) columns_in_float_ += chosen[c] != 0.0f ? 1 : 0;
+    std::int64_t count = 0;
+#pragma omp simd reduction(+ : count)
+    for (std::int64_t c = 0; c < columns_; ++c) count += chosen[c] != 0.0f ? 1 : 0;
+    columns_in_float_ = count;
     repeat_floats(in_float, in_float);
   }
 

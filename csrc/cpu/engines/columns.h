@@ -136,7 +136,10 @@ struct ColumnParameter {
 template <class Body>
 NORMDROP_INLINE void for_each_narrow_tile(const NarrowRows& rows, Body&& body) {
   for_each_row_tile(rows.full_rows(), rows.columns, body);
-  if (rows.full_rows() < rows.rows) body(rows.full_rows(), std::int64_t{0}, rows.last);
+  if (rows.full_rows() == rows.rows) return;
+  parallel_for(1, rows.last, [&](std::int64_t) {  // which ends what is streamed
+    body(rows.full_rows(), std::int64_t{0}, rows.last);
+  });
 }
 
 // In blocks of channels: at inference their roots and divisions are vectors.

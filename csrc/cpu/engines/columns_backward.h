@@ -179,7 +179,9 @@ class ColumnsBackward {
     const std::int64_t errors_at = 2 * width_;
     for_each_pack(rows_.columns_of(row), [&](std::int64_t j, auto extent) NORMDROP_LAMBDA_INLINE {
       const pack g = load(grads + j, extent);
-      const pack x_hat = x_hat_of(load(values + j, extent), load(means + j), load(inv_stds + j));
+      // Behind the end of a last, narrow row lie columns that have elements in other rows.
+      const pack x_hat =
+          keep(x_hat_of(load(values + j, extent), load(means + j), load(inv_stds + j)), extent);
       add_in_memory<T>(sum_g, errors_at, j, g);
       add_in_memory<T>(sum_gx, errors_at, j, g * x_hat);
     });

@@ -1,9 +1,11 @@
 // Rows of few channels: `together` of them are seen as one row of so many times the channels, which
 // fills whole packs. The last row is shorter where their number is no multiple. How they are cut
-// follows from the shape alone; rows with gaps between them are packed first, for the same bits.
+// follows from the shape alone where they are summed, and rows with gaps are packed first, for the same
+// bits; rows that are only written stay apart where there are gaps.
 #pragma once
 
 #include "cpu/parallel.h"
+#include "cpu/simd/simd.h"
 #include "cpu/tuning.h"
 
 namespace normdrop::NORMDROP_ISA {
@@ -22,7 +24,7 @@ struct NarrowRows {
 NORMDROP_INLINE NarrowRows plan_narrow_rows(std::int64_t rows, std::int64_t channels,
                                             std::int64_t narrow, std::int64_t elements) {
   std::int64_t together = 1;
-  if (channels < narrow) {
+  if (channels > 0 && channels < narrow) {
     // Whole packs, and enough of them.
     while (together * channels % 16 != 0) together *= 2;
     while (together * channels < elements) together *= 2;
@@ -45,6 +47,21 @@ NORMDROP_INLINE NarrowRows plan_written_rows(std::int64_t rows, std::int64_t cha
                           cpu::tuning::narrow_row_written);
 }
 
+template <class T>
+NORMDROP_OUT_OF_LINE void copy_rows(const T* from, std::int64_t from_stride, T* to,
+                                    std::int64_t to_stride, std::int64_t rows,
+                                    std::int64_t channels) {
+  const std::int64_t block = cpu::tuning::row_block_elements / channels;
+  parallel_for((rows + block - 1) / block, block * channels, [&](std::int64_t task) {
+    const std::int64_t end = rows - task * block < block ? rows : (task + 1) * block;
+    for (std::int64_t row = task * block; row < end; ++row) {
+      const T* source = from + row * from_stride;
+      T* target = to + row * to_stride;
+      for (std::int64_t c = 0; c < channels; ++c) target[c] = source[c];
+    }
+  });
+}
+
 // An array of rows without gaps: itself, or a copy.
 template <class T>
 class PackedRows {
@@ -52,9 +69,7 @@ class PackedRows {
   PackedRows(const T* data, std::int64_t rows, std::int64_t channels, std::int64_t stride)
       : data_(data), copy_(stride == channels ? 0 : rows * channels) {
     if (stride == channels) return;
-    for (std::int64_t i = 0; i < rows * channels; ++i) {
-      copy_[i] = data[i / channels * stride + i % channels];
-    }
+    copy_rows(data, stride, copy_.data(), channels, rows, channels);
     data_ = copy_.data();
   }
   const T* data() const { return data_; }
@@ -77,9 +92,7 @@ class UnpackedRows {
   T* data() const { return stride_ == channels_ ? target_ : packed_.data(); }
   void deliver() const {
     if (stride_ == channels_) return;
-    for (std::int64_t i = 0; i < rows_ * channels_; ++i) {
-      target_[i / channels_ * stride_ + i % channels_] = packed_[i];
-    }
+    copy_rows(packed_.data(), channels_, target_, stride_, rows_, channels_);
   }
 
  private:

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "cpu/arithmetic/float_backward.h"
-#include "cpu/arithmetic/normalise.h"
+#include "cpu/arithmetic/run_parameter.h"
 #include "cpu/engines/axis.h"
 
 namespace normdrop::NORMDROP_ISA {
@@ -24,7 +24,7 @@ struct RowGradients {
   const AxisBackward<T>& a;
   MeanFactors factors;
   std::int64_t first;
-  const wide<T>* weight;  // of all columns (run_parameter.h)
+  const RunParameter<T>& weight;  // of all columns
   bool weight_is_plain;
 
   RowGradients at_row(std::int64_t row) const { return {a, factors, row, weight, weight_is_plain}; }
@@ -37,7 +37,7 @@ struct RowGradients {
   NORMDROP_OUT_OF_LINE RowSums sums_in_double(Columns columns) const {
     const T* values = x() + columns.begin;
     const T* grads = grad_output() + columns.begin;
-    const wide<T>* weights = weight + columns.begin;
+    const wide<T>* weights = weight.from(columns.begin);
     const pack means = splat(mean());
     const pack inv_stds = splat(inv_std());
     running_sums<T> sum_g{};
@@ -67,7 +67,7 @@ struct RowGradients {
     FloatSums sums;
     if constexpr (suits_single<T>) {
       sums.add_run(x() + columns.begin, grad_output() + columns.begin,
-                   Weights{weight + columns.begin}, any_length{columns.length}, stats);
+                   Weights{weight.from(columns.begin)}, any_length{columns.length}, stats);
     }
     return sums;
   }

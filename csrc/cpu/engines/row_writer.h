@@ -34,12 +34,12 @@ struct RowWriter {
   Worker& worker;
 
   // Writes columns of K rows and adds to the parameter gradients, which start at the same column
-  // (null: not wanted). sums[k] are those of whole rows. Behind grad_weight and grad_bias, as far
+  // (null: not wanted). The plans are those of whole rows. Behind grad_weight and grad_bias, as far
   // again, float64 keeps their rounding errors.
   template <int K, bool parameters>
   NORMDROP_OUT_OF_LINE void write_in_double(Columns columns, const RowPlan* plan,
                                             double* grad_weight, double* grad_bias) const {
-    const wide<T>* const weights = rows.weight + columns.begin;
+    const wide<T>* weights = rows.weight.from(columns.begin);
     const RowPointers<T> elements(rows, columns.begin);
     auto ending = worker.template columns<K>(rows.first, columns);
     pack mean[K];
@@ -83,7 +83,7 @@ struct RowWriter {
   NORMDROP_OUT_OF_LINE void write_in_float(Columns columns, const RowPlan* plan,
                                            double* grad_weight, double* grad_bias) const {
     const AxisBackward<T>& a = rows.a;
-    const wide<T>* const weights = rows.weight + columns.begin;
+    const wide<T>* weights = rows.weight.from(columns.begin);
     const RowPointers<T> elements(rows, columns.begin);
     auto ending = worker.template columns<K>(rows.first, columns);
     const Writing how =
@@ -158,13 +158,16 @@ struct RowWriter {
     }
   }
 
-  // All columns, in parts no longer than the epilogue can take.
+  // All columns, in parts no longer than the epilogue and the weights can take.
   template <int K>
   void write_all(const RowPlan* plan, double* grad_weight, double* grad_bias) const {
+    constexpr std::int64_t piece = RunParameter<T>::piece;
     const std::int64_t all = rows.a.reduced;
-    for (std::int64_t begin = 0; begin < all; begin += Worker::most_columns) {
+    std::int64_t most = Worker::most_columns;
+    if (!rows.weight.is_given() && piece < most) most = piece;
+    for (std::int64_t begin = 0; begin < all; begin += most) {
       const std::int64_t left = all - begin;
-      write<K>({begin, left < Worker::most_columns ? left : Worker::most_columns}, plan,
+      write<K>({begin, left < most ? left : most}, plan,
                grad_weight ? grad_weight + begin : nullptr,
                grad_bias ? grad_bias + begin : nullptr);
     }

@@ -69,8 +69,8 @@ class Rows {
   // Rows of one chunk each.
   template <class Length>
   NORMDROP_LAMBDA_INLINE void few_rows(std::int64_t first, std::int64_t rows, Length length) const {
-    const wide<T>* weight = weight_.data();
-    const wide<T>* bias = bias_.data();
+    const wide<T>* weight = weight_.from(0);
+    const wide<T>* bias = bias_.from(0);
     const std::int64_t x_stride = a_.x_outer_stride;
     const std::int64_t y_stride = a_.y_outer_stride;
     const T* x = a_.x + first * x_stride;
@@ -109,6 +109,21 @@ class Rows {
     }
   }
 
+  // Elements [begin, begin + length) of a row.
+  void write_run(std::int64_t row, std::int64_t begin, std::int64_t length,
+                 const Normaliser& n) const {
+    constexpr std::int64_t piece = RunParameter<T>::piece;
+    const bool whole = weight_.is_given() && bias_.is_given();
+    const std::int64_t end = begin + length;
+    for (; begin < end; begin += piece) {
+      const std::int64_t left = end - begin;
+      normalise_run<Statistic::centred>(
+          runs_of(row).x + begin, y_of(row) + begin, whole || left < piece ? left : piece, n,
+          weight_.from(begin), bias_.from(begin), writing_at(y_of(row)));
+      if (whole) return;
+    }
+  }
+
   void one_by_one() const {
     parallel_for(a_.outer, a_.reduced, [&](std::int64_t row) {
       const Runs<T> runs = runs_of(row);
@@ -117,8 +132,7 @@ class Rows {
                                NORMDROP_LAMBDA_INLINE { worker.make(row, {begin, length}); };
       const Normaliser n = normaliser_of_row(row, statistic_of<Statistic, false>(runs, prepare));
       a_.report(row, n);
-      normalise_run<Statistic::centred>(runs.x, y_of(row), a_.reduced, n, weight_.data(),
-                                        bias_.data(), writing_at(y_of(row)));
+      write_run(row, 0, a_.reduced, n);
     });
   }
 
@@ -142,17 +156,14 @@ class Rows {
     parallel_for(a_.outer * plan.chunks, plan.length_per_chunk, [&](std::int64_t task) {
       const std::int64_t row = task / plan.chunks;
       const Runs<T> chunk = chunk_of(runs_of(row), plan, task % plan.chunks);
-      const std::int64_t begin = chunk.x - runs_of(row).x;
-      normalise_run<Statistic::centred>(chunk.x, y_of(row) + begin, chunk.length, normalisers[row],
-                                        weight_.data() + begin, bias_.data() + begin,
-                                        writing_at(y_of(row)));
+      write_run(row, chunk.x - runs_of(row).x, chunk.length, normalisers[row]);
     });
   }
 
   const AxisForward<T>& a_;
   const Prologue& prologue_;
-  RunWeight<wide<T>> weight_;
-  RunBias<wide<T>> bias_;
+  RunWeight<T> weight_;
+  RunBias<T> bias_;
   Writing how_;
   bool lines_differ_;
 };

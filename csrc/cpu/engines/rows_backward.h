@@ -5,7 +5,6 @@
 // sums by chunks, then all rows of a range of columns at a time, which needs no partial gradients.
 #pragma once
 
-#include "cpu/arithmetic/run_parameter.h"
 #include "cpu/engines/row_writer.h"
 #include "cpu/engines/slots.h"
 
@@ -112,7 +111,7 @@ class RowsBackward {
   }
 
   RowGradients<T> rows_from(std::int64_t row, bool plain) const {
-    return {a_, a_.mean_factors(), row, weight_.data(), plain};
+    return {a_, a_.mean_factors(), row, weight_, plain};
   }
 
   void by_columns() const {
@@ -151,7 +150,7 @@ class RowsBackward {
 
   const AxisBackward<T>& a_;
   const Epilogue& epilogue_;
-  RunWeight<wide<T>> weight_;
+  RunWeight<T> weight_;
 };
 
 }  // namespace normdrop::NORMDROP_ISA

@@ -21,7 +21,8 @@
 
 #define NORMDROP_INLINE static inline __attribute__((always_inline))
 #define NORMDROP_LAMBDA_INLINE __attribute__((always_inline))
-// What is called once for a row or a chunk: objects share one copy, which the linker merges.
+// What is called seldom beside the elements it handles: objects share one copy, which the linker
+// merges.
 #define NORMDROP_OUT_OF_LINE __attribute__((noinline))
 
 namespace normdrop::NORMDROP_ISA {
