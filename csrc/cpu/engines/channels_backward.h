@@ -102,10 +102,12 @@ class ChannelsBackward {
   // The plans of a set's lines from their sums; in double where float sums do not do.
   bool plan_set(std::int64_t set, LinePlan* plans) const {
     const std::int64_t first = set * per_set_;
-    Scratch<RowSums> totals(per_set_);
+    RowSums one;  // most sets have one line, and memory for it takes as long as its sums
+    const Scratch<RowSums> several(per_set_ > 1 ? per_set_ : 0);
+    RowSums* totals = per_set_ > 1 ? several.data() : &one;
     const auto sums_of_set = [&] {
       for (std::int64_t k = 0; k < per_set_; ++k) totals[k] = total_of_line(first + k);
-      return operation_.sums_of_set(set, totals.data());
+      return operation_.sums_of_set(set, totals);
     };
     const bool usable = plan_lines(first, sums_of_set(), plans);
     if (!usable) {
