@@ -64,7 +64,7 @@ $(VENV)/tools.stamp: pyproject.toml | $(BIN)/python
 # One stamp per choice of CUDA, so that CUDA=ON after CUDA=OFF installs the other wheel.
 $(PACKAGE): $(VENV)/tools.stamp $(SOURCES)
 	@echo "Compiling normdrop: about 50 files, 1 to 4 minutes on two processors; later what has changed."
-	@$(if $(filter OFF,$(CUDA)),,echo "With CUDA and no GPU here to choose by, up to 16 minutes: \
+	@$(if $(filter OFF,$(CUDA)),,echo "With CUDA and no GPU here to choose by, up to 24 minutes: \
 	export CUDAARCHS=90 compiles for one architecture.")
 	@$(LOCKED) $(BIN)/python tools/build_wheel.py $(WHEELS) NORMDROP_CUDA=$(CUDA)
 	@$(INSTALL) --force-reinstall --no-deps $(WHEELS)/*.whl

@@ -80,7 +80,7 @@ function(describe_architectures requested present chosen result)
   elseif(present)
     string(APPEND text ", of this machine")
   else()
-    string(APPEND text ", since no GPU is here to choose by: 8 to 16 minutes on two processors. "
+    string(APPEND text ", since no GPU is here to choose by: 12 to 24 minutes on two processors. "
       "For one, in a third of the time: -C cmake.define.CMAKE_CUDA_ARCHITECTURES=90 with pip, "
       "-DCMAKE_CUDA_ARCHITECTURES=90 with CMake")
   endif()
