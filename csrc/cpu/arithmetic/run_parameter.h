@@ -6,41 +6,59 @@
 
 namespace normdrop::NORMDROP_ISA {
 
-// Where there are none, one piece of numbers serves all elements: a run is then walked in pieces.
-// For weights they are 1; for biases -0, which, added, keeps even the sign of a 0.
+template <class W>
+struct Repeated {
+  static constexpr std::int64_t length = 256;
+  alignas(64) W values[length];
+  constexpr explicit Repeated(W value) : values{} {
+    for (W& one : values) one = value;
+  }
+};
+template <class W>
+inline constexpr Repeated<W> ones{W{1}};
+// Added, they keep even the sign of a 0.
+template <class W>
+inline constexpr Repeated<W> minus_zeros{-W{}};
+
+// Where there are none, one piece of numbers serves all elements: a run is then walked in pieces. Short
+// runs share constants, since memory would take as long as a small call.
 template <class T>
 class RunParameter {
  public:
+  using Wide = wide<T>;
   static constexpr std::int64_t piece = chunk_elements<T>;
 
-  RunParameter(const wide<T>* values, wide<T> otherwise, std::int64_t length)
-      : values_(values), filled_(values ? 0 : (length < piece ? length : piece)) {
+  RunParameter(const Wide* values, const Repeated<Wide>& otherwise, std::int64_t length)
+      : values_(values),
+        filled_(values || length <= otherwise.length ? 0 : (length < piece ? length : piece)),
+        absent_(length <= otherwise.length ? otherwise.values : filled_.data()) {
+    if (values || length <= otherwise.length) return;
     const std::int64_t count = length < piece ? length : piece;
-    for (std::int64_t i = 0; values == nullptr && i < count; ++i) filled_[i] = otherwise;
+    for (std::int64_t i = 0; i < count; ++i) filled_[i] = otherwise.values[0];
   }
 
   // Those of the elements from `begin` on; with none, of as many as a piece.
-  const wide<T>* from(std::int64_t begin) const {
-    return values_ != nullptr ? values_ + begin : filled_.data();
-  }
+  const Wide* from(std::int64_t begin) const { return values_ ? values_ + begin : absent_; }
   bool is_given() const { return values_ != nullptr; }
 
  private:
-  const wide<T>* values_;
-  Scratch<wide<T>> filled_;
+  const Wide* values_;
+  Scratch<Wide> filled_;
+  const Wide* absent_;
 };
 
 template <class T>
 class RunWeight : public RunParameter<T> {
  public:
   RunWeight(const wide<T>* weight, std::int64_t length)
-      : RunParameter<T>(weight, wide<T>{1}, length) {}
+      : RunParameter<T>(weight, ones<wide<T>>, length) {}
 };
 
 template <class T>
 class RunBias : public RunParameter<T> {
  public:
-  RunBias(const wide<T>* bias, std::int64_t length) : RunParameter<T>(bias, -wide<T>{}, length) {}
+  RunBias(const wide<T>* bias, std::int64_t length)
+      : RunParameter<T>(bias, minus_zeros<wide<T>>, length) {}
 };
 
 }  // namespace normdrop::NORMDROP_ISA
