@@ -44,6 +44,23 @@ NORMDROP_INLINE bool within(double value, double low, double high) {
   return (magnitude >= low) & (magnitude <= high);
 }
 
+// The sum of part(0), part(1), ... in order, with the rounding errors of the additions; of parts that
+// are not all finite, what plain additions give.
+template <class Part>
+NORMDROP_INLINE double sum_in_order(std::int64_t parts, Part&& part) {
+  double_double sum{0.0, 0.0};
+  for (std::int64_t i = 0; i < parts; ++i) {
+    const double_double next = two_sum(sum.high, part(i));
+    sum = {next.high, sum.low + next.low};
+  }
+  return is_finite(sum.low) ? sum.high + sum.low : sum.high;
+}
+
+// The same of parts that lie `step` apart.
+static inline double sum_in_order(const double* part, std::int64_t parts, std::int64_t step = 1) {
+  return sum_in_order(parts, [&](std::int64_t i) { return part[i * step]; });
+}
+
 // sum - quotient * count for quotient = sum / count, without a rounding: by halves of 26 bits where
 // there is no fma, so that a loop over it stays one of vectors.
 NORMDROP_INLINE double remainder_of(double sum, double quotient, double count) {

@@ -23,18 +23,10 @@ struct RowSumPacks {
   pack gx;
 };
 
-// The sums of a row's or channel's parts, in order, with the rounding errors of the additions; of
-// parts that are not all finite, what plain additions give. Parts lie `step` apart.
+// The sums of a row's or channel's parts, which lie `step` apart.
 static inline RowSums sum_in_order(const RowSums* part, std::int64_t parts, std::int64_t step = 1) {
-  const auto total = [&](double RowSums::* field) {
-    double_double sum{0.0, 0.0};
-    for (std::int64_t i = 0; i < parts; ++i) {
-      const double_double next = two_sum(sum.high, part[i * step].*field);
-      sum = {next.high, sum.low + next.low};
-    }
-    return is_finite(sum.low) ? sum.high + sum.low : sum.high;
-  };
-  return {total(&RowSums::g), total(&RowSums::gx)};
+  return {sum_in_order(parts, [&](std::int64_t i) { return part[i * step].g; }),
+          sum_in_order(parts, [&](std::int64_t i) { return part[i * step].gx; })};
 }
 
 // Statistics of one row or channel as floats.

@@ -30,11 +30,10 @@ class RunParameter {
 
   RunParameter(const Wide* values, const Repeated<Wide>& otherwise, std::int64_t length)
       : values_(values),
-        filled_(values || length <= otherwise.length ? 0 : (length < piece ? length : piece)),
-        absent_(length <= otherwise.length ? otherwise.values : filled_.data()) {
-    if (values || length <= otherwise.length) return;
-    const std::int64_t count = length < piece ? length : piece;
-    for (std::int64_t i = 0; i < count; ++i) filled_[i] = otherwise.values[0];
+        filled_count_(values || length <= otherwise.length ? 0 : (length < piece ? length : piece)),
+        filled_(filled_count_),
+        absent_(filled_count_ > 0 ? filled_.data() : otherwise.values) {
+    for (std::int64_t i = 0; i < filled_count_; ++i) filled_[i] = otherwise.values[0];
   }
 
   // Those of the elements from `begin` on; with none, of as many as a piece.
@@ -43,6 +42,7 @@ class RunParameter {
 
  private:
   const Wide* values_;
+  std::int64_t filled_count_;
   Scratch<Wide> filled_;
   const Wide* absent_;
 };

@@ -46,6 +46,19 @@ NORMDROP_OUT_OF_LINE Normaliser normaliser_of_set(const Runs<T>& all, const Chun
   return statistic.finish(statistic.merge(parts.data(), plan.chunks), all);
 }
 
+// The normalisers of sets from `first` on, from their parts, one set's behind the other's.
+template <class Operation, class PartialStatistic>
+void finish_sets(const Operation& operation, const PartialStatistic* parts, std::int64_t chunks,
+                 std::int64_t first, std::int64_t sets, Normaliser* normalisers) {
+  const auto statistic = operation.statistic;
+  for (std::int64_t k = 0; k < sets; ++k) {
+    const PartialStatistic* of_set = parts + k * chunks;
+    const PartialStatistic all = chunks == 1 ? *of_set : statistic.merge(of_set, chunks);
+    normalisers[k] = statistic.finish(all, operation.elements(first + k));
+    operation.report(first + k, normalisers[k]);
+  }
+}
+
 // Sets of short runs that are done together: about a page of each run, while all of them stay in L2
 // between the two passes.
 NORMDROP_INLINE std::int64_t sets_together(std::int64_t runs, std::int64_t length) {
@@ -72,12 +85,7 @@ void forward_sets_together(const Operation& operation, const ChunkPlan& plan, st
           statistic.part(chunk_of(operation.elements(first + k), plan, chunk));
     }
   }
-  for (std::int64_t k = 0; k < sets; ++k) {
-    const PartialStatistic* of_set = &parts[k * plan.chunks];
-    const PartialStatistic all = plan.chunks == 1 ? *of_set : statistic.merge(of_set, plan.chunks);
-    normalisers[k] = statistic.finish(all, operation.elements(first + k));
-    operation.report(first + k, normalisers[k]);
-  }
+  finish_sets(operation, parts.data(), plan.chunks, first, sets, normalisers.data());
   for (std::int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
     for (std::int64_t k = 0; k < sets; ++k) {
       const std::int64_t set = first + k;
@@ -123,12 +131,7 @@ void normalisers_by_chunks(const Operation operation, Normaliser* normalisers) {
     const Runs<T> all = operation.elements(task / plan.chunks);
     parts[task] = statistic.part(chunk_of(all, plan, task % plan.chunks));
   });
-  for (std::int64_t set = 0; set < operation.sets; ++set) {
-    const auto* of_set = &parts[set * plan.chunks];
-    const auto all = plan.chunks == 1 ? *of_set : statistic.merge(of_set, plan.chunks);
-    normalisers[set] = statistic.finish(all, operation.elements(set));
-    operation.report(set, normalisers[set]);
-  }
+  finish_sets(operation, parts.data(), plan.chunks, 0, operation.sets, normalisers);
 }
 
 template <class T, class Operation>

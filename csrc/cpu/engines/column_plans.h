@@ -29,10 +29,8 @@ struct ColumnsGradient {
   MeanFactors mean_factors;
 };
 
-// `W` is what the weights are given in. Sums and means are of grad_output and grad_output * x_hat.
-// Where rows are seen several as one (narrow_rows.h), what is known of the columns is repeated for the
+// Sums and means are of grad_output and grad_output * x_hat. Where rows are seen several as one (narrow_rows.h), what is known of the columns is repeated for the
 // columns that they are seen as.
-template <class W>
 class ColumnPlans {
  public:
   template <class T>
@@ -42,7 +40,6 @@ class ColumnPlans {
         per_set_(gradient.columns_per_set),
         weight_first_(gradient.weight_first),
         factors_(gradient.mean_factors),
-        weight_(gradient.weight),
         width_(padded(seen_columns)),
         values_((double_rows + float_rows / 2) * width_) {
     fill_zero(values_.data(), (double_rows + float_rows / 2) * width_);
@@ -52,7 +49,7 @@ class ColumnPlans {
         doubles(inv_std)[c] = gradient.inv_std[set];
       }
     });
-    set_weights();
+    set_weights(gradient.weight);
     repeat_doubles(mean, inv_std);
     repeat_doubles(factor, weight);
   }
@@ -171,15 +168,18 @@ class ColumnPlans {
     }
   }
 
-  void set_weights() {
+  template <class W>
+  void set_weights(const W* weight_of_columns) {
     const double* inv_stds = doubles(inv_std);
     double* factors = doubles(factor);
     double* weights = doubles(weight);
     double* given = weight_first_ ? weights : factors;
     for (std::int64_t c = 0; c < columns_; ++c) weights[c] = factors[c] = 1.0;
-    if (weight_ != nullptr) {
+    if (weight_of_columns != nullptr) {
 #pragma omp simd
-      for (std::int64_t c = 0; c < columns_; ++c) given[c] = static_cast<double>(weight_[c]);
+      for (std::int64_t c = 0; c < columns_; ++c) {
+        given[c] = static_cast<double>(weight_of_columns[c]);
+      }
     }
 #pragma omp simd
     for (std::int64_t c = 0; c < columns_; ++c) factors[c] = inv_stds[c] * factors[c];
@@ -218,7 +218,6 @@ class ColumnPlans {
   std::int64_t per_set_;
   bool weight_first_;
   MeanFactors factors_;
-  const W* weight_;
   std::int64_t width_;
   Scratch<double> values_;
   std::int64_t columns_in_float_ = 0;

@@ -29,7 +29,11 @@ class ColumnsBackward {
   // report(column, sums) takes the sums of grad_output and grad_output * x_hat.
   template <class Report>
   void run(Report report) {
-    take_all();
+    take_all_sums([&] {
+      plans_.set_means(sums(), sums() + width_);
+      plans_.set_slopes();
+    });
+    if (!plans_.all_in_float()) plans_.set_means(sums(), sums() + width_);
     for (std::int64_t c = 0; c < in_.columns; ++c) report(c, sums_of(c));
     write();
   }
@@ -37,7 +41,7 @@ class ColumnsBackward {
   // Only the sums.
   template <class Report>
   void run_sums(Report report) {
-    take_sums_alone();
+    take_all_sums([&] { plans_.keep_finite(sums(), sums() + width_); });
     for (std::int64_t c = 0; c < in_.columns; ++c) report(c, sums_of(c));
   }
 
@@ -56,7 +60,7 @@ class ColumnsBackward {
   }
 
  private:
-  using Plans = ColumnPlans<wide<T>>;
+  using Plans = ColumnPlans;
 
   bool is_narrow_rows() const { return rows_.together > 1; }
   PackedRows<T> packed(const T* data, std::int64_t stride) const {
@@ -100,32 +104,19 @@ class ColumnsBackward {
     });
   }
 
-  // Float sums of all columns where any suits them, kept for the sets that suit, and sums in double
-  // of all columns where any needs those: a column's bits do not depend on what suits the other sets.
-  void take_all() {
+  // Float sums of all columns where any suits them, kept for the columns that choose() leaves there,
+  // and sums in double of all columns where any needs those: a column's bits do not depend on what
+  // suits the other sets.
+  template <class Choose>
+  void take_all_sums(Choose&& choose) {
     choose_columns();
     if constexpr (suits_single<T>) {
       if (plans_.columns_in_float() > 0) {
         take_sums<true>(sums());
-        plans_.set_means(sums(), sums() + width_);
-        plans_.set_slopes();
+        choose();
       }
-      if (plans_.all_in_float()) return;
     }
-    take_missing_sums();
-    plans_.set_means(sums(), sums() + width_);
-  }
-
-  void take_sums_alone() {
-    choose_columns();
-    if constexpr (suits_single<T>) {
-      if (plans_.columns_in_float() > 0) {
-        take_sums<true>(sums());
-        plans_.keep_finite(sums(), sums() + width_);
-      }
-      if (plans_.all_in_float()) return;
-    }
-    take_missing_sums();
+    if (!plans_.all_in_float()) take_missing_sums();
   }
 
   void take_missing_sums() {
@@ -147,8 +138,8 @@ class ColumnsBackward {
                    total + width_);
     if (!is_narrow_rows()) return;
     for (std::int64_t c = 0; c < in_.columns; ++c) {
-      total[c] = sum_of_parts(total + c, rows_.together, in_.columns);
-      total[width_ + c] = sum_of_parts(total + width_ + c, rows_.together, in_.columns);
+      total[c] = sum_in_order(total + c, rows_.together, in_.columns);
+      total[width_ + c] = sum_in_order(total + width_ + c, rows_.together, in_.columns);
     }
   }
 

@@ -43,15 +43,4 @@ void merge_slots(const double* partial, std::int64_t slots, std::int64_t stride,
   });
 }
 
-// The sum of parts that lie `step` apart, in order, with the rounding errors of the additions; of parts
-// that are not all finite, what plain additions give.
-static inline double sum_of_parts(const double* part, std::int64_t parts, std::int64_t step) {
-  double_double sum{0.0, 0.0};
-  for (std::int64_t i = 0; i < parts; ++i) {
-    const double_double next = two_sum(sum.high, part[i * step]);
-    sum = {next.high, sum.low + next.low};
-  }
-  return is_finite(sum.low) ? sum.high + sum.low : sum.high;
-}
-
 }  // namespace normdrop::NORMDROP_ISA

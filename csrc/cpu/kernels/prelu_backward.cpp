@@ -82,7 +82,7 @@ void backward_lines(const PreluBackward& a) {
     partial[task] = Lines<T>(a, task / slots.count).run(slots.begin(slot), slots.end(slot, parts));
   });
   for (std::int64_t c = 0; c < a.channels; ++c) {
-    store_gradient<T>(a, c, sum_of_parts(&partial[c * slots.count], slots.count, 1));
+    store_gradient<T>(a, c, sum_in_order(&partial[c * slots.count], slots.count, 1));
   }
 }
 
@@ -132,7 +132,7 @@ void backward_rows(const PreluBackward& a) {
   Scratch<double> column(width);
   merge_slots<double>(partial.data(), slots.count, 2 * width, rows.columns, column.data());
   for (std::int64_t c = 0; c < a.channels; ++c) {
-    store_gradient<T>(a, c, sum_of_parts(&column[c], rows.together, a.channels));
+    store_gradient<T>(a, c, sum_in_order(&column[c], rows.together, a.channels));
   }
 }
 
